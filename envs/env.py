@@ -1,0 +1,245 @@
+"""TextEnv: the base class of every environment.
+
+A subclass writes `reset` and `step`. Around them TextEnv seeds the generator, turns plain text into
+a Message, counts turns and enforces `max_turns`; this happens once per call, in `_around_reset` and
+`_around_step`, however many `super()` calls a subclass makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+
+from turngym.envs.canonical import digest
+from turngym.envs.spaces import MessagesSpace, ReplySpace
+from turngym.errors import UsageError
+from turngym.types import Message, Privileged
+
+__all__ = ["EnvState", "Observation", "StepResult", "TextEnv"]
+
+Observation = tuple[Message, ...]
+StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]
+
+# What belongs to the object rather than to the episode.
+_NOT_STATE = frozenset(
+    {"observation_space", "action_space", "spec", "render_mode", "_np_random", "_np_random_seed"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvState:
+    """A snapshot of one environment, independent of it and picklable."""
+
+    values: Mapping[str, Any]
+    """Attributes of the episode, deep-copied."""
+    generator: Mapping[str, Any] | None
+    """State of the random generator; not part of the fingerprint."""
+
+
+class TextEnv(gymnasium.Env[Observation, Message | str]):
+    """A text environment: observations are the messages that are new since the last reply.
+
+    `reset(seed=, options=)` gives `(messages, info)`; `options={"task_id": ...}` chooses a task.
+    `step(reply)` gives `(messages, reward, terminated, truncated, info)`.
+
+    Keys of `info` that the rollout reads, all optional:
+
+    - `outcome`: the task score, once known. Without it the outcome is the sum of step rewards.
+    - `success`: whether the task is solved. Without it: outcome >= `success_at`.
+    - `turn_reward`: the reward of this turn alone, never containing the outcome.
+    - `rewards`: named parts of the reward, for reading.
+    - `status`: a TurnStatus, such as `invalid_action`; `feedback`: text about this turn.
+    - `exchange`: number of the user message being served; without it, user messages are counted.
+    - `anchor`: hash of the observable state after this step; without it, of the messages shown.
+    - `task_id` (from reset): the stable id of the task.
+
+    Everything else in `info` must be JSON-safe and is recorded with the turn. A broken part raises a
+    `turngym.errors.NotTheAgentsFault`, never a reward of 0.
+
+    Example:
+        >>> class Echo(TextEnv):
+        ...     def reset(self, *, seed=None, options=None):
+        ...         return (user("Say hi."),), {}
+        ...     def step(self, reply):
+        ...         return (), float(reply.content == "hi"), True, False, {}
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Tools the agent may call, as OpenAI function schemas."""
+    shared: ClassVar[frozenset[str]] = frozenset()
+    """Names of attributes that all forks share because no step changes them: catalogues, indexes."""
+    success_at: float = 1.0
+    """Outcome from which an episode counts as solved."""
+    max_turns: int | None = None
+    """After this many steps an unfinished episode is truncated."""
+
+    def __init__(self, *, max_turns: int | None = None) -> None:
+        if max_turns is not None and max_turns < 1:
+            raise ValueError(f"max_turns must be at least 1, got {max_turns}")
+        if max_turns is not None:
+            self.max_turns = max_turns
+
+    # The defaults live on the class so that a subclass need not call super().__init__().
+    turn: int = 0
+    """Steps taken in this episode."""
+    _open: bool = False
+    _inside: bool = False
+
+    @functools.cached_property
+    def observation_space(self) -> MessagesSpace:  # type: ignore[override]
+        """Tuples of messages."""
+        return MessagesSpace()
+
+    @functools.cached_property
+    def action_space(self) -> ReplySpace:  # type: ignore[override]
+        """Assistant messages or plain text."""
+        return ReplySpace()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, around in (
+            ("reset", _around_reset),
+            ("step", _around_step),
+            ("astep", _around_astep),
+        ):
+            if name in cls.__dict__:
+                setattr(cls, name, around(cls.__dict__[name]))
+
+    def tasks(self, split: str = "train") -> Sequence[str]:
+        """Stable ids of the tasks in `split`; empty when tasks are drawn from the seed alone."""
+        return ()
+
+    @property
+    def privileged(self) -> Privileged:
+        """What judges and signals may read about the current task; never shown to the agent."""
+        return Privileged()
+
+    def get_state(self) -> EnvState:
+        """A snapshot of the episode, independent of later steps."""
+        # One deepcopy call, so that objects referenced twice stay one object in the snapshot.
+        values = copy.deepcopy(
+            {
+                name: value
+                for name, value in self.__dict__.items()
+                if name not in _NOT_STATE and name not in self.shared
+            }
+        )
+        generator = self._np_random
+        state = None if generator is None else copy.deepcopy(generator.bit_generator.state)
+        return EnvState(values, state)
+
+    def set_state(self, state: EnvState) -> None:
+        """Continue from `state`, which stays usable."""
+        for name in [n for n in self.__dict__ if n not in _NOT_STATE and n not in self.shared]:
+            if name not in state.values:
+                del self.__dict__[name]
+        self.__dict__.update(copy.deepcopy(dict(state.values)))
+        if state.generator is None:
+            self._np_random = None
+        else:
+            bits = getattr(np.random, state.generator["bit_generator"])()
+            bits.state = copy.deepcopy(dict(state.generator))
+            self._np_random = np.random.Generator(bits)
+
+    def fork(self, *, seed: int | None = None) -> Self:
+        """An independent copy at the same point.
+
+        Args:
+            seed: None repeats the same future; a number gives the copy a generator of its own.
+        """
+        twin = copy.copy(self)
+        twin.set_state(self.get_state())
+        if seed is not None:
+            twin._np_random, twin._np_random_seed = np.random.default_rng(seed), seed
+        return twin
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the episode's state, generators excluded.
+
+        Equal states give equal fingerprints in any process.
+
+        Raises:
+            TypeError: an attribute has no canonical form; list it in `shared` or override this.
+        """
+        return digest(self.get_state().values)
+
+
+def _as_message(reply: Message | str) -> Message:
+    if isinstance(reply, Message):
+        return reply
+    if isinstance(reply, str):
+        return Message(role="assistant", content=reply)
+    raise TypeError(f"step takes a Message or a str, got {type(reply).__name__}: {reply!r:.80}")
+
+
+def _around_reset(reset: Callable[..., Any]) -> Callable[..., tuple[Observation, dict[str, Any]]]:
+    @functools.wraps(reset)
+    def seeded(
+        self: TextEnv, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        if self._inside:
+            return reset(self, seed=seed, options=options)  # type: ignore[no-any-return]
+        gymnasium.Env.reset(self, seed=seed)
+        self._inside = True
+        try:
+            observation, info = reset(self, seed=seed, options=options)
+        finally:
+            self._inside = False
+        self.turn, self._open = 0, True
+        return tuple(observation), info
+
+    return seeded
+
+
+def _before_step(self: TextEnv, action: Message | str) -> Message:
+    if not self._open:
+        raise UsageError("step() outside an episode: call reset() first, and again after an end")
+    return _as_message(action)
+
+
+def _after_step(self: TextEnv, result: StepResult) -> StepResult:
+    observation, reward, terminated, truncated, info = result
+    self.turn += 1
+    if not terminated and self.max_turns is not None and self.turn >= self.max_turns:
+        truncated = True
+    self._open = not (terminated or truncated)
+    return tuple(observation), float(reward), bool(terminated), bool(truncated), info
+
+
+def _around_step(step: Callable[..., Any]) -> Callable[..., StepResult]:
+    @functools.wraps(step)
+    def counted(self: TextEnv, action: Message | str) -> StepResult:
+        if self._inside:
+            return step(self, action)  # type: ignore[no-any-return]
+        message = _before_step(self, action)
+        self._inside = True
+        try:
+            result = step(self, message)
+        finally:
+            self._inside = False
+        return _after_step(self, result)
+
+    return counted
+
+
+def _around_astep(step: Callable[..., Any]) -> Callable[..., Awaitable[StepResult]]:
+    @functools.wraps(step)
+    async def counted(self: TextEnv, action: Message | str) -> StepResult:
+        if self._inside:
+            return await step(self, action)  # type: ignore[no-any-return]
+        message = _before_step(self, action)
+        self._inside = True
+        try:
+            result = await step(self, message)
+        finally:
+            self._inside = False
+        return _after_step(self, result)
+
+    return counted

@@ -1,0 +1,51 @@
+"""The one way from synchronous code to an async agent: a background loop that owns all clients.
+
+Environments call simulated users and judges through `call`, from any thread, with or without a
+running loop. All of them share one event loop in one daemon thread, so that hundreds of pending
+requests cost neither threads nor connections.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from turngym.errors import UsageError
+from turngym.types import Agent, Completion, Context, Sampling
+
+__all__ = ["call", "run"]
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+
+
+def call(
+    agent: Agent, context: Context, *, sampling: Sampling | None = None, seed: int = 0
+) -> Completion:
+    """The agent's completion, waited for by the calling thread.
+
+    Raises:
+        UsageError: called on the bridge's own loop, where waiting would block every client.
+    """
+    return run(agent.act(context, sampling=sampling or Sampling(), seed=seed))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, run on the background loop; exceptions come through unchanged."""
+    if threading.current_thread() is _thread:
+        work.close()
+        raise UsageError("turngym.call inside the bridge's own loop: await the agent instead")
+    return asyncio.run_coroutine_threadsafe(work, _running_loop()).result()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    global _loop, _thread
+    with _lock:
+        if _loop is None or _thread is None or not _thread.is_alive():
+            _loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_loop.run_forever, name="turngym-bridge", daemon=True)
+            _thread.start()
+        return _loop

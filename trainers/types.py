@@ -1,0 +1,270 @@
+"""Tensor nouns of training: TurnBatch, Credit, Loss, StepResult. Ragged, never padded.
+
+Legend: N tokens, K turns, B trajectories, G groups, S segments. `x_of_y[Y]` maps each y to its x,
+`cu_y[X+1]` holds offsets into y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Credit", "Loss", "PolicyOutput", "StepResult", "TurnBatch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnBatch:
+    """Trajectories as flat columns; `trainers.batch.collate` makes it, `validate` checks it.
+
+    Turns of one trajectory are adjacent and in order, tokens of one segment likewise. A trajectory
+    whose failure was not the agent's keeps its rows and has `traj_mask` false.
+    """
+
+    token_ids: Tensor
+    """[N] int64."""
+    turn_of_token: Tensor
+    """[N] int64, -1 where the token was not sampled by us."""
+    sampled_logprobs: Tensor
+    """[N] float32, the engine's; 0 where turn_of_token is -1."""
+    old_logprobs: Tensor | None = None
+    """[N] float32, the trainer's before the update; None means: take sampled_logprobs."""
+    cu_tokens: Tensor
+    """[S+1] int64."""
+    traj_of_segment: Tensor
+    """[S] int64."""
+    traj_of_turn: Tensor
+    """[K] int64, non-decreasing."""
+    cu_turns: Tensor
+    """[B+1] int64."""
+    turn_index: Tensor
+    """[K] int64, from 0 in each trajectory."""
+    exchange_of_turn: Tensor
+    """[K] int64, from 0 in each trajectory, non-decreasing."""
+    anchor_of_turn: Tensor
+    """[K] int64: equal in one group exactly where the observable state was equal."""
+    turn_rewards: Tensor
+    """[K] float32, 0 where reward_mask is false; never contains the outcome."""
+    reward_mask: Tensor
+    """[K] bool: a turn reward exists."""
+    loss_mask: Tensor
+    """[K] bool: the tokens of the turn are trained."""
+    turn_status: Tensor
+    """[K] int8: index in TurnStatus."""
+    temperature: Tensor
+    """[K] float32."""
+    policy_version: Tensor
+    """[K] int64."""
+    group_of_traj: Tensor
+    """[B] int64 in 0..num_groups-1."""
+    outcome: Tensor
+    """[B] float32, 0 where traj_mask is false."""
+    success: Tensor
+    """[B] bool."""
+    truncated: Tensor
+    """[B] bool."""
+    traj_mask: Tensor
+    """[B] bool: enters loss, baselines and success rates."""
+    num_groups: int
+    max_turns: int
+    """Longest trajectory in turns."""
+    token_columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """Signal columns [N]."""
+    turn_columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """Signal columns [K]."""
+    traj_columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """Signal columns [B]."""
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return self.token_ids.shape[0]
+
+    @property
+    def num_turns(self) -> int:
+        """K."""
+        return self.traj_of_turn.shape[0]
+
+    @property
+    def num_trajectories(self) -> int:
+        """B."""
+        return self.group_of_traj.shape[0]
+
+    @property
+    def num_segments(self) -> int:
+        """S."""
+        return self.traj_of_segment.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the columns lie."""
+        return self.token_ids.device
+
+    @property
+    def turn_mask(self) -> Tensor:
+        """[K] bool: turns whose trajectory counts."""
+        return self.traj_mask[self.traj_of_turn]
+
+    def to(self, device: torch.device | str) -> TurnBatch:
+        """The same batch on `device`."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device)
+            if isinstance(value, Mapping):
+                return {name: column.to(device) for name, column in value.items()}
+            return value
+
+        return TurnBatch(**{item.name: move(getattr(self, item.name)) for item in fields(self)})
+
+    def with_columns(
+        self,
+        *,
+        token: Mapping[str, Tensor] | None = None,
+        turn: Mapping[str, Tensor] | None = None,
+        traj: Mapping[str, Tensor] | None = None,
+    ) -> TurnBatch:
+        """A batch with more signal columns."""
+        return replace(
+            self,
+            token_columns={**self.token_columns, **(token or {})},
+            turn_columns={**self.turn_columns, **(turn or {})},
+            traj_columns={**self.traj_columns, **(traj or {})},
+        )
+
+    def validate(self) -> None:
+        """Check lengths, types, ranges and offsets.
+
+        Raises:
+            ValueError: names the column, what it holds and what was expected.
+        """
+        self._check_lengths()
+        self._check_offsets("cu_tokens", self.cu_tokens, self.num_tokens)
+        self._check_offsets("cu_turns", self.cu_turns, self.num_turns)
+        self._check_range("turn_of_token", self.turn_of_token, -1, self.num_turns)
+        self._check_range("traj_of_turn", self.traj_of_turn, 0, self.num_trajectories)
+        self._check_range("traj_of_segment", self.traj_of_segment, 0, self.num_trajectories)
+        self._check_range("group_of_traj", self.group_of_traj, 0, self.num_groups)
+        counts = self.cu_turns.diff()
+        expected = torch.repeat_interleave(
+            torch.arange(self.num_trajectories, device=self.device), counts
+        )
+        if not torch.equal(self.traj_of_turn, expected):
+            raise ValueError("traj_of_turn disagrees with cu_turns: turns must lie by trajectory")
+        starts = self.cu_turns[:-1][self.traj_of_turn]
+        if not torch.equal(
+            self.turn_index, torch.arange(self.num_turns, device=self.device) - starts
+        ):
+            raise ValueError("turn_index must count from 0 in each trajectory")
+        longest = int(counts.max()) if counts.numel() else 0
+        if longest != self.max_turns:
+            raise ValueError(f"max_turns is {self.max_turns}, the longest trajectory has {longest}")
+
+    def _check_lengths(self) -> None:
+        sizes = {"N": self.num_tokens, "K": self.num_turns, "B": self.num_trajectories}
+        named = [(name, getattr(self, name), size) for name, size in _LENGTHS.items()]
+        named += [(f"token_columns[{n!r}]", c, "N") for n, c in self.token_columns.items()]
+        named += [(f"turn_columns[{n!r}]", c, "K") for n, c in self.turn_columns.items()]
+        named += [(f"traj_columns[{n!r}]", c, "B") for n, c in self.traj_columns.items()]
+        for name, column, size in named:
+            if column is not None and column.shape[0] != sizes[size]:
+                raise ValueError(
+                    f"{name} must have {size} = {sizes[size]} rows, got shape {tuple(column.shape)}"
+                )
+        if self.cu_tokens.shape[0] != self.num_segments + 1:
+            raise ValueError(f"cu_tokens must have {self.num_segments + 1} entries")
+        if self.cu_turns.shape[0] != self.num_trajectories + 1:
+            raise ValueError(f"cu_turns must have {self.num_trajectories + 1} entries")
+
+    @staticmethod
+    def _check_offsets(name: str, offsets: Tensor, total: int) -> None:
+        ends = (int(offsets[0]), int(offsets[-1]))
+        if ends != (0, total) or bool((offsets.diff() < 0).any()):
+            raise ValueError(f"{name} must rise from 0 to {total}, got ends {ends}")
+
+    @staticmethod
+    def _check_range(name: str, column: Tensor, low: int, high: int) -> None:
+        if column.numel() and (int(column.min()) < low or int(column.max()) >= high):
+            raise ValueError(
+                f"{name} must lie in [{low}, {high}), got {int(column.min())}..{int(column.max())}"
+            )
+
+
+_LENGTHS = {
+    **dict.fromkeys(("token_ids", "turn_of_token", "sampled_logprobs", "old_logprobs"), "N"),
+    **dict.fromkeys(
+        (
+            "traj_of_turn",
+            "turn_index",
+            "exchange_of_turn",
+            "anchor_of_turn",
+            "turn_rewards",
+            "reward_mask",
+            "loss_mask",
+            "turn_status",
+            "temperature",
+            "policy_version",
+        ),
+        "K",
+    ),
+    **dict.fromkeys(("group_of_traj", "outcome", "success", "truncated", "traj_mask"), "B"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """What a credit method gives back. Rows of masked trajectories are 0."""
+
+    turn: Tensor
+    """[K] float32 advantage of each turn."""
+    token: Tensor | None = None
+    """[N] float32 for token-level methods; None: every token takes its turn's advantage."""
+    clip_scale: Tensor | None = None
+    """[K] float32 factor on the clip range; None: 1."""
+    weight: Tensor | None = None
+    """[N] float32 weight of each token in the loss; None: 1."""
+    returns: Tensor | None = None
+    """[K] or [N] float32 regression target of a value head."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOutput:
+    """What the policy says about the batch's tokens; position n speaks of token n."""
+
+    logprobs: Tensor
+    """[N] float32, 0 where turn_of_token is -1."""
+    entropy: Tensor | None = None
+    """[N] float32."""
+    values: Tensor | None = None
+    """[N] float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A loss with the denominators that it was divided by."""
+
+    value: Tensor
+    """Scalar with gradient."""
+    denominators: Mapping[str, float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """One optimizer step, as the logger prints it."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    num_tokens: int
+    num_turns: int
+    policy_version: int
+    skipped: bool = False
+    """The step was not applied because loss or gradient were not finite."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
