@@ -204,7 +204,8 @@ class Episode:
 
     async def _play(self) -> EpisodeStatus:
         # Shielded: one member that is cancelled must not take the origin from the others.
-        origin = self._origin = await asyncio.shield(self._origin_task)
+        origin: Origin = await asyncio.shield(self._origin_task)
+        self._origin = origin
         env = self._env = await self._in_thread(lambda: origin.member(self.group, self.member))
         new, info = origin.observation, origin.info
         while True:
