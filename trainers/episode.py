@@ -15,7 +15,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import turngym
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
@@ -40,6 +39,7 @@ from turngym.types import (
     Turn,
     TurnStatus,
 )
+from turngym.version import __version__
 
 __all__ = ["Episode", "Group", "Origin", "RolloutConfig"]
 
@@ -297,7 +297,7 @@ class Episode:
             fingerprint="" if origin is None else origin.fingerprint,
             error=error,
             seconds=time.perf_counter() - self._started,
-            versions={"turngym": turngym.__version__},
+            versions={"turngym": __version__},
         )
         self._close()
         return trajectory
