@@ -10,13 +10,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_play
+from turngym import __version__, cli_envs, cli_new, cli_play
 from turngym.errors import NotTheAgentsFault, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     cli_envs.envs,
+    cli_envs.check,
     cli_play.play,
 )
 """Commands in the order in which `turngym --help` shows them."""
@@ -80,3 +81,4 @@ def _root(
 
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(cli_new.app, name="new")

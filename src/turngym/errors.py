@@ -4,6 +4,7 @@ TurnGymError
 ├── UnknownNameError (KeyError)       a name that no registry holds
 ├── ConfigError      (ValueError)     a setting that is unknown, mistyped or out of range
 ├── DataError        (ValueError)     a file or row that does not have the stated form
+├── ContractError    (AssertionError) an environment that breaks the contract of TextEnv
 ├── UsageError       (RuntimeError)   calls in an order that has no meaning, such as step before reset
 ├── MissingExtraError (ImportError)   an optional dependency; the message holds the pip line
 ├── AgentTimeoutError                 the agent used up its time: its own failure
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 __all__ = [
     "AgentTimeoutError",
     "ConfigError",
+    "ContractError",
     "DataError",
     "EnvironmentFailure",
     "InfraFailure",
@@ -62,6 +64,10 @@ class ConfigError(TurnGymError, ValueError):
 
 class DataError(TurnGymError, ValueError):
     """A data file or row that does not have the stated form; names the file and the line."""
+
+
+class ContractError(TurnGymError, AssertionError):
+    """An environment breaks the contract of TextEnv; lists every violation."""
 
 
 class UsageError(TurnGymError, RuntimeError):
