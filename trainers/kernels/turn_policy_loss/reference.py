@@ -108,8 +108,8 @@ class TurnPolicyLoss:
     """[K] mean log-ratio of the trained tokens."""
     kl_old: Tensor
     """[K] mean k3 estimate of KL(new, old)."""
-    kl_reference: Tensor
-    """[K] mean estimate of KL(new, reference); 0 without a reference."""
+    kl_reference: Tensor | None
+    """[K] mean estimate of KL(new, reference); None without a reference."""
     clipped: Tensor
     """[K] fraction of the trained tokens whose gradient is cut by a clip."""
 
@@ -148,7 +148,7 @@ def turn_policy_loss(
         ratio, advantage, 1 - turns.low[turn], 1 + turns.high[turn], rule.dual_clip
     )
     loss = surrogate if tokens.weight is None else tokens.weight * surrogate
-    kl_reference = torch.zeros_like(mean_delta)
+    kl_reference = None
     if tokens.reference is not None:
         against = _masked(mask, logprobs - tokens.reference)
         penalty = kl_estimate(against, rule.kl, rule.kl_gradient)
