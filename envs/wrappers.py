@@ -33,7 +33,7 @@ class Wrapper(TextEnv):
         self.spec, self.metadata, self.render_mode = env.spec, env.metadata, env.render_mode
         self.observation_space, self.action_space = env.observation_space, env.action_space
         if env.astep is None:
-            vars(self)["astep"] = None  # as for any environment that has only step
+            self.__dict__["astep"] = None  # as for any environment that has only step
 
     def before(self, action: Message) -> Message:
         """The reply that the inner environment gets."""
