@@ -56,10 +56,11 @@ class EnvState:
     """What the generator was seeded with, -1 if unknown."""
 
 
-class TextEnv(gymnasium.Env[Observation, Message | str]):
+class TextEnv(gymnasium.Env[Observation, Any]):
     """A text environment: observations are the messages that are new since the last reply.
 
-    `reset(seed=, options=)` gives `(messages, info)`; `options={"task_id": ...}` chooses a task.
+    `reset(seed=, options=)` gives `(messages, info)`; `options={"task_id": ...}` chooses a task, and
+    `{"split": "test"}` where the seed chooses it from.
     `step(reply)` gives `(messages, reward, terminated, truncated, info)`.
 
     Keys of `info` that the rollout reads, all optional:
