@@ -63,7 +63,8 @@ class WebShop(TextEnv):
         self.settings = settings_for(size, settings)
         super().__init__(max_turns=self.settings.max_turns)
         stock = self.settings
-        self.market = open_market(stock.catalog, stock.num_products, stock.seed, stock.goals)
+        catalog = None if stock.catalog is None else stock.catalog.resolve()
+        self.market = open_market(catalog, stock.num_products, stock.seed, stock.goals)
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a product that is asked for."""
