@@ -252,9 +252,14 @@ def test_a_rule_can_be_skipped_and_a_misspelt_one_is_refused():
         inspect_env(Guess, skip=("inf",))
 
 
-def test_an_environment_object_is_refused_because_fresh_copies_are_needed():
-    with pytest.raises(TypeError, match="pass the class"):
-        turngym.check_env(Guess())
+def test_an_environment_object_can_be_checked_and_stays_as_it_is():
+    env = Guess()
+    env.reset(seed=5)
+    before = env.fingerprint()
+    turngym.check_env(env, replies=REPLIES)
+    assert env.fingerprint() == before
+    with pytest.raises(ContractError, match="StatusIsMisspelt breaks"):
+        turngym.check_env(StatusIsMisspelt(), replies=REPLIES)
 
 
 def test_an_environment_that_cannot_even_reset_is_a_finding():
