@@ -171,6 +171,21 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         """What judges and signals may read about the current task; never shown to the agent."""
         return Privileged()
 
+    def expert(
+        self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
+    ) -> Message | str:
+        """The next reply of a scripted expert, a pure function of what an agent sees.
+
+        Args:
+            messages: the conversation so far, from the first message.
+            noise: probability of a mistake at each choice; 0 plays as well as the script can.
+            seed: keys the mistakes.
+
+        Raises:
+            NotImplementedError: the environment has no scripted expert.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no scripted expert")
+
     def get_state(self) -> EnvState:
         """A snapshot of the episode, independent of later steps.
 

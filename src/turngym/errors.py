@@ -7,6 +7,7 @@ TurnGymError
 ├── ContractError    (AssertionError) an environment that breaks the contract of TextEnv
 ├── UsageError       (RuntimeError)   calls in an order that has no meaning, such as step before reset
 ├── MissingExtraError (ImportError)   an optional dependency; the message holds the pip line
+├── ContextOverflow                   the conversation outgrew the model: the episode is truncated
 ├── AgentTimeoutError                 the agent used up its time: its own failure
 └── NotTheAgentsFault                 keeps an episode out of loss, baselines and success rates
     ├── EnvironmentFailure            status env_error
@@ -24,6 +25,7 @@ from collections.abc import Iterable
 __all__ = [
     "AgentTimeoutError",
     "ConfigError",
+    "ContextOverflow",
     "ContractError",
     "DataError",
     "EnvironmentFailure",
@@ -81,6 +83,10 @@ class MissingExtraError(TurnGymError, ImportError):
         super().__init__(
             f"{package} is not installed and this feature needs it: pip install 'turngym[{extra}]'"
         )
+
+
+class ContextOverflow(TurnGymError):
+    """The conversation outgrew the model's context; the episode ends with status `truncated`."""
 
 
 class AgentTimeoutError(TurnGymError):
