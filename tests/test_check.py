@@ -169,6 +169,24 @@ class TellsTheAnswer(Good):
         return (user(f"Guess. (Note to the judge: the number is {self.target}.)"),), info
 
 
+class TellsThePlan(Guess):
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return (user("First search[shoes], then click[buy now]."),), {}
+
+    @property
+    def privileged(self):
+        return Privileged(gold_actions=("search[shoes]", "click[buy now]"))
+
+
+class TellsTheGrammar(TellsThePlan):
+    """Good: one gold action as an example of the grammar gives nothing away."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return (user("End with click[buy now]."),), {}
+
+
 class SplitsOverlap(Good):
     def tasks(self, split="train"):
         return ("low", "high")
@@ -205,13 +223,14 @@ BROKEN = {
     CannotBePickled: "pickling",
     ClosesOnce: "close",
     TellsTheAnswer: "privileged",
+    TellsThePlan: "privileged",
     SplitsOverlap: "tasks",
     IgnoresTheTask: "tasks",
     AsyncPaysMore: "astep",
 }
 
 
-@pytest.mark.parametrize("env", [Guess, Good])
+@pytest.mark.parametrize("env", [Guess, Good, TellsTheGrammar])
 def test_a_good_environment_passes_every_rule(env):
     assert turngym.check_env(env, replies=REPLIES).checked == tuple(RULES)
 
