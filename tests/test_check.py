@@ -8,6 +8,7 @@ import turngym
 from guess import Guess
 from turngym.envs.check import inspect_env
 from turngym.envs.check_rules import RULES
+from turngym.envs.registry import ids
 from turngym.errors import ContractError, InfraFailure, UnknownNameError
 from turngym.types import Privileged, assistant, user
 
@@ -233,6 +234,15 @@ BROKEN = {
 @pytest.mark.parametrize("env", [Guess, Good, TellsTheGrammar])
 def test_a_good_environment_passes_every_rule(env):
     assert turngym.check_env(env, replies=REPLIES).checked == tuple(RULES)
+
+
+# SWE needs Docker; its own tests check it.
+OURS = [name for name in ids() if name.startswith("turngym/") and "SWE" not in name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_environments_pass_every_rule(name):
+    turngym.check_env(name)
 
 
 @pytest.mark.parametrize("env", BROKEN, ids=lambda env: env.__name__)

@@ -21,7 +21,7 @@ TOOL_HELP = f"/call NAME {{json}} calls a tool, /tools lists them, {HELP}"
 def play(
     env: str = typer.Argument(help="Id from `turngym envs`, or module:Name-v0 of a file here."),
     settings: list[str] = SETTINGS,
-    seed: int = typer.Option(0, help="Seed of the episode."),
+    seed: int = typer.Option(0, min=0, help="Seed of the episode."),
     task: str = typer.Option(None, help="Id of the task; without it the seed chooses."),
 ) -> None:
     """Play an episode yourself: type what the agent would say.
