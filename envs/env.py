@@ -134,14 +134,17 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
         Args:
             seed: re-keys the generator; None lets it run on.
-            options: `{"task_id": ...}` chooses the task, for environments that have tasks.
+            options: `{"task_id": ...}` chooses the task, for environments that have tasks; `{"split":
+                ...}` says where the seed draws it from.
         """
         if not self._inside:
             raise NotImplementedError(f"{type(self).__name__} must define reset()")
         return (), {}  # a subclass called super().reset(seed=seed): the generator is seeded already
 
     def step(self, action: Any) -> StepResult:
-        """Take the agent's reply, a Message or a str (a subclass always gets a Message); gives new messages, reward, terminated, truncated, info.
+        """New messages, reward, terminated, truncated and info for the agent's reply.
+
+        The caller may pass a Message or a str; what a subclass writes always gets a Message.
 
         Raises:
             UsageError: no episode is open.
@@ -219,6 +222,11 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         twin.set_state(self.get_state())
         if seed is not None:
             twin._np_random, twin._np_random_seed = np_random(seed)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fork, so that `copy.deepcopy` does not copy what is shared."""
+        memo[id(self)] = twin = self.fork()
         return twin
 
     def fingerprint(self) -> str:

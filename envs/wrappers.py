@@ -83,6 +83,12 @@ class Wrapper(TextEnv):
         """As the inner environment."""
         return self.env.tasks(split)
 
+    def expert(
+        self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
+    ) -> Message | str:
+        """As the inner environment."""
+        return self.env.expert(messages, noise=noise, seed=seed)
+
     def render(self) -> Any:
         """As the inner environment."""
         return self.env.render()
