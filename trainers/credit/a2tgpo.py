@@ -30,6 +30,7 @@ from turngym.trainers.credit.credit import (
     PresetConfig,
     TurnKey,
     column,
+    counted,
     credit,
     finish,
     of_turn,
@@ -88,7 +89,7 @@ def a2tgpo(batch: TurnBatch, config: A2tgpoConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         NormRule(eps=config.eps, eps_inside=config.eps_inside, singleton=config.singleton),
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     ahead = discounted_return(gain.values, batch.traj_of_turn, config.gamma)
     count = discounted_return(exists.float(), batch.traj_of_turn, 1.0)

@@ -36,6 +36,7 @@ __all__ = [
     "PresetConfig",
     "TurnKey",
     "column",
+    "counted",
     "credit",
     "finish",
     "group_of_turn",
@@ -156,6 +157,11 @@ def column(batch: TurnBatch, need: Need, method: str = "this credit method") -> 
             f"Add the signal to the run, or choose a method that does without it."
         )
     return columns[need.column]
+
+
+def counted(batch: TurnBatch) -> Tensor:
+    """[B] bool: trajectories that enter baselines, those with turns and without foreign failures."""
+    return batch.traj_mask & (batch.cu_turns.diff() > 0)
 
 
 def of_turn(batch: TurnBatch, per_trajectory: Tensor) -> Tensor:

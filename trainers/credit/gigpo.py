@@ -24,6 +24,7 @@ from torch import Tensor
 
 from turngym.trainers.credit.credit import (
     PresetConfig,
+    counted,
     credit,
     finish,
     group_of_turn,
@@ -69,7 +70,7 @@ def gigpo(batch: TurnBatch, config: GigpoConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         NormRule(ddof=1, eps=config.eps, divide=divide, singleton=config.singleton),
-        mask=batch.traj_mask,
+        mask=counted(batch),
         weight=batch.cu_turns.diff() if config.episode_rows == "steps" else None,
     )
     rewards = step_rewards(batch, config.turn_reward_weight)

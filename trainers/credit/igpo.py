@@ -26,6 +26,7 @@ from turngym.trainers.credit.a2tgpo import INFO_GAIN, INFO_GAIN_MASK
 from turngym.trainers.credit.credit import (
     PresetConfig,
     column,
+    counted,
     credit,
     finish,
     group_of_turn,
@@ -86,7 +87,7 @@ def _separate(batch: TurnBatch, exists: Tensor, config: IgpoConfig) -> tuple[Nor
         batch.group_of_traj,
         batch.num_groups,
         _rule(config),
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     return gain, outcome
 
@@ -98,7 +99,7 @@ def _joint(batch: TurnBatch, exists: Tensor, config: IgpoConfig) -> tuple[Normed
         torch.cat([group_of_turn(batch), batch.group_of_traj]),
         batch.num_groups,
         _rule(config),
-        mask=torch.cat([exists, batch.traj_mask]),
+        mask=torch.cat([exists, counted(batch)]),
     )
     turns = batch.num_turns
     gain = replace(both, values=both.values[:turns], kept=both.kept[:turns])

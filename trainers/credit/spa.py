@@ -26,6 +26,7 @@ from turngym.trainers.credit.credit import (
     Need,
     PresetConfig,
     column,
+    counted,
     credit,
     finish,
     leave_one_out,
@@ -103,7 +104,7 @@ def _time_to_go(batch: TurnBatch, config: SpaConfig) -> Tensor:
         batch.group_of_traj,
         batch.num_groups,
         config.singleton,
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     left = of_turn(batch, batch.cu_turns.diff()) - 1 - batch.turn_index
     return (of_turn(batch, outcome.values) + _grounding(batch, config)) * left
