@@ -201,6 +201,19 @@ def test_gae_and_returns_equal_a_loop(steps: list[Step], gamma: float, turn_time
     assert_close(made.returns, torch.tensor(advantage) + torch.where(keep, arguments[1], 0), 1e-4)
     got = discounted_return(arguments[0], where, gamma, mask=keep, time=time)
     assert_close(got, torch.tensor(ahead), 1e-4)
+    longest = max((rows.count(each) for each in rows), default=0)
+    again = gae(*arguments, where, gamma, lam, mask=keep, time=time, longest=longest)
+    assert_close(again.advantage, made.advantage)
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3, 8, 31, 32])
+def test_short_rows_are_scanned_alike(longest: int):
+    """All row lengths up to `longest`, so that each doubling has rows that need it and rows end."""
+    lengths = torch.arange(1, longest + 1).repeat(3)
+    row = torch.repeat_interleave(torch.arange(lengths.shape[0]), lengths)
+    rewards = torch.randn(row.shape[0], generator=torch.Generator().manual_seed(1))
+    blocks = discounted_return(rewards, row, 0.9)
+    assert_close(discounted_return(rewards, row, 0.9, longest=longest), blocks)
 
 
 def test_turn_time_by_hand():

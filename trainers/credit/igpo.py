@@ -32,8 +32,8 @@ from turngym.trainers.credit.credit import (
     group_of_turn,
     last_turn,
     of_turn,
+    turn_return,
 )
-from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -67,7 +67,7 @@ def igpo(batch: TurnBatch, config: IgpoConfig) -> Credit:
     steps = gain.values + torch.where(last_turn(batch), of_turn(batch, outcome.values), 0)
     return finish(
         batch,
-        discounted_return(steps, batch.traj_of_turn, config.gamma),
+        turn_return(batch, steps, config.gamma),
         {"gain": gain, "group": outcome},
         kept=of_turn(batch, outcome.kept) if config.singleton == "drop" else None,
     )
