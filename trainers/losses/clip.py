@@ -43,17 +43,17 @@ class ClipConfig(Config):
 
     ratio: RatioLevel = "token"
     """The unit whose importance ratio is formed and clipped."""
-    low: float = Field(0.2, ge=0, lt=1)
+    low: float = Field(default=0.2, ge=0, lt=1)
     """A ratio is clipped below 1 - low * clip_scale."""
-    high: float = Field(0.2, ge=0)
+    high: float = Field(default=0.2, ge=0)
     """A ratio is clipped above 1 + high * clip_scale."""
-    dual_clip: float | None = Field(None, gt=1)
+    dual_clip: float | None = Field(default=None, gt=1)
     """Bound c on the loss of negative advantages, -c A; None: no bound."""
     aggregation: Aggregation = "token-mean"
     """How token losses become one number."""
-    fixed_length: int | None = Field(None, gt=0)
+    fixed_length: int | None = Field(default=None, gt=0)
     """Tokens; the divisor of seq-mean-token-sum-norm."""
-    kl_coef: float = Field(0.0, ge=0)
+    kl_coef: float = Field(default=0.0, ge=0)
     """Weight of KL(policy, reference)."""
     kl: KlEstimator = "k3"
     """Estimator of that KL."""

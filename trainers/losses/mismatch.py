@@ -26,8 +26,8 @@ class MismatchConfig(Config):
     """The unit whose probabilities are compared."""
     mode: Literal["truncate", "mask"] = "truncate"
     """`truncate`: weights above `high` become `high`; `mask`: weights outside become 0."""
-    high: float = Field(2.0, ge=1)
-    low: float = Field(0.0, ge=0, le=1)
+    high: float = Field(default=2.0, ge=1)
+    low: float = Field(default=0.0, ge=0, le=1)
     """With `mask`, weights below it become 0 as well."""
 
 

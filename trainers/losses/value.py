@@ -27,13 +27,13 @@ VALUES_COLUMN = "values"
 class ValueConfig(Config):
     """The value loss."""
 
-    clip: float | None = Field(0.5, gt=0)
+    clip: float | None = Field(default=0.5, gt=0)
     """How far the value may move from the one before the update; None: no bound."""
-    coef: float = Field(0.5, ge=0)
+    coef: float = Field(default=0.5, ge=0)
     """Weight of the loss."""
     aggregation: Aggregation = "token-mean"
     """How the losses of tokens become one number."""
-    fixed_length: int | None = Field(None, gt=0)
+    fixed_length: int | None = Field(default=None, gt=0)
     """Tokens; the divisor of seq-mean-token-sum-norm."""
 
 

@@ -52,7 +52,8 @@ def linear_logprob(
         chunk: tokens whose logits are held at a time.
     """
     spans = even_spans(rows.shape[0], chunk)
-    logprobs, entropy = _TwoPass.apply(hidden, head, rows, targets, temperature, spans)
+    apply: Any = _TwoPass.apply
+    logprobs, entropy = apply(hidden, head, rows, targets, temperature, spans)
     return logprobs, entropy
 
 
@@ -75,7 +76,8 @@ def linear_objective(
         objective: differentiable in its first two arguments.
         spans: cover 0..M without overlap.
     """
-    value: Tensor = _OnePass.apply(hidden, head, rows, targets, temperature, objective, spans)
+    apply: Any = _OnePass.apply
+    value: Tensor = apply(hidden, head, rows, targets, temperature, objective, spans)
     return value
 
 
@@ -109,7 +111,8 @@ class _TwoPass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_logprobs: Tensor | None, d_entropy: Tensor | None) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        d_logprobs, d_entropy = gradients
         hidden, head, rows, targets, temperature, total, entropy = ctx.saved_tensors
         if d_logprobs is None:
             d_logprobs = torch.zeros_like(total)
@@ -123,10 +126,11 @@ class _TwoPass(torch.autograd.Function):
                 targets[start:stop],
                 total[start:stop],
                 entropy[start:stop],
-                d_logprobs[start:stop],
-                _cut(d_entropy, start, stop),
+                _cooled(d_logprobs[start:stop], cooler),
+                _cooled(_cut(d_entropy, start, stop), cooler),
+                _product_dtype(chunk),
             )
-            sums.add(d_logits, chunk, rows[start:stop], cooler)
+            sums.add(d_logits, chunk, rows[start:stop])
         return (*sums.results(), None, None, None, None)
 
 
@@ -156,9 +160,15 @@ class _OnePass(torch.autograd.Function):
             value += part.detach()
             if sums.wanted:
                 d_logits = logit_gradients(
-                    logits, targets[start:stop], total, entropy.detach(), d_logprobs, d_entropy
+                    logits,
+                    targets[start:stop],
+                    total,
+                    entropy.detach(),
+                    _cooled(d_logprobs, cooler),
+                    _cooled(d_entropy, cooler),
+                    _product_dtype(chunk),
                 )
-                sums.add(d_logits, chunk, rows[start:stop], cooler)
+                sums.add(d_logits, chunk, rows[start:stop])
         ctx.save_for_backward(*sums.buffers())
         ctx.dtypes = (hidden.dtype, head.dtype)
         return value
@@ -184,13 +194,7 @@ class _GradientSums:
         )
         self.wanted = wanted[0] or wanted[1]
 
-    def add(
-        self, d_logits: Tensor, chunk: Tensor, rows: Tensor, temperature: Tensor | None
-    ) -> None:
-        if temperature is not None:
-            d_logits = d_logits.div_(temperature[:, None])
-        if d_logits.is_cuda:  # matrix units want the inputs' type; the sums stay float32
-            d_logits = d_logits.to(chunk.dtype)
+    def add(self, d_logits: Tensor, chunk: Tensor, rows: Tensor) -> None:
         if self._hidden_sum is not None:
             d_hidden = d_logits @ self._head.to(d_logits.dtype)
             self._hidden_sum.index_add_(0, rows, d_hidden.to(self._hidden_sum.dtype))
@@ -232,6 +236,16 @@ def _gradients(part: Tensor, leaves: tuple[Tensor, Tensor]) -> tuple[Tensor, Ten
         return torch.zeros_like(leaves[0]), None
     d_logprobs, d_entropy = torch.autograd.grad(part, leaves, allow_unused=True)
     return (torch.zeros_like(leaves[0]) if d_logprobs is None else d_logprobs), d_entropy
+
+
+def _product_dtype(chunk: Tensor) -> torch.dtype:
+    """Of logit gradients: matrix units want the inputs' type, a CPU is better off in float32."""
+    return chunk.dtype if chunk.is_cuda else _statistics_dtype(chunk)
+
+
+def _cooled(gradient: Tensor | None, temperature: Tensor | None) -> Tensor | None:
+    """A gradient by logits that were divided by `temperature`, as one by the logits themselves."""
+    return gradient if gradient is None or temperature is None else gradient / temperature
 
 
 def _statistics_dtype(values: Tensor) -> torch.dtype:

@@ -51,8 +51,9 @@ def logit_gradients(
     entropy: Tensor,
     d_logprobs: Tensor,
     d_entropy: Tensor | None,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """[C, V] gradient by the logits; it takes the memory of `logits`.
+    """[C, V] gradient by the logits, in `dtype`; the memory of `logits` is used up.
 
     d log p_t / d z_j = 1[j = t] - p_j and dH / d z_j = -p_j (log p_j + H).
 
@@ -63,6 +64,7 @@ def logit_gradients(
         entropy: [C] of the rows.
         d_logprobs: [C] gradient that comes back to the log-probabilities.
         d_entropy: [C] the same for the entropies, or None for 0.
+        dtype: of the result.
     """
     logits.sub_(total[:, None])
     if d_entropy is None:
@@ -70,4 +72,4 @@ def logit_gradients(
     else:
         factor = (logits + entropy[:, None]).mul_(-d_entropy[:, None]).sub_(d_logprobs[:, None])
         logits.exp_().mul_(factor)
-    return logits.scatter_add_(1, targets[:, None], d_logprobs[:, None])
+    return logits.scatter_add_(1, targets[:, None], d_logprobs[:, None]).to(dtype)
