@@ -8,11 +8,16 @@ from isolated import run_cases
 pytest.importorskip("triton", reason="the kernels extra is not installed")
 
 
-def test_kernels_through_the_interpreter():
-    run_cases("parity_cases.py", TRITON_INTERPRET="1", TURNGYM_PARITY_DEVICE="cpu")
+CASES = ("parity_cases.py", "parity_segments.py")
+
+
+@pytest.mark.parametrize("cases", CASES)
+def test_kernels_through_the_interpreter(cases):
+    run_cases(cases, TRITON_INTERPRET="1", TURNGYM_PARITY_DEVICE="cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_kernels_on_the_gpu():
-    run_cases("parity_cases.py", TURNGYM_PARITY_DEVICE="cuda")
+@pytest.mark.parametrize("cases", CASES)
+def test_kernels_on_the_gpu(cases):
+    run_cases(cases, TURNGYM_PARITY_DEVICE="cuda", TRITON_DEFAULT_FP_FUSION="1")

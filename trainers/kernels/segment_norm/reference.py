@@ -17,7 +17,7 @@ __all__ = ["NormRule", "Normed", "Singleton", "segment_norm"]
 
 Singleton = Literal["zero", "raw", "drop"]
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """A deviation below this share of the values' root mean square is rounding, not spread."""
 
 
@@ -86,7 +86,7 @@ def segment_norm(
     centred = x - mean[key]
     var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
     one = count == 1
-    floor = torch.maximum((mean.square() + var).sqrt() * _ROUNDING, var.new_tensor(rule.std_floor))
+    floor = torch.maximum((mean.square() + var).sqrt() * ROUNDING, var.new_tensor(rule.std_floor))
     flat = (var.sqrt() <= floor) & (count > 1)
 
     scale = (var + rule.eps_inside).sqrt() + rule.eps if rule.divide else torch.ones_like(var)
