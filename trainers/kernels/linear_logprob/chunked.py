@@ -121,16 +121,17 @@ class _TwoPass(torch.autograd.Function):
             chunk = hidden[rows[start:stop]]
             cooler = _cut(temperature, start, stop)
             logits = _logits(chunk, head, cooler)
-            d_logits = logit_gradients(
+            sums.add(
                 logits,
+                chunk,
+                rows[start:stop],
                 targets[start:stop],
+                cooler,
                 total[start:stop],
                 entropy[start:stop],
-                _cooled(d_logprobs[start:stop], cooler),
-                _cooled(_cut(d_entropy, start, stop), cooler),
-                _product_dtype(chunk),
+                d_logprobs[start:stop],
+                _cut(d_entropy, start, stop),
             )
-            sums.add(d_logits, chunk, rows[start:stop])
         return (*sums.results(), None, None, None, None)
 
 
@@ -159,16 +160,17 @@ class _OnePass(torch.autograd.Function):
                 d_logprobs, d_entropy = _gradients(part, leaves)
             value += part.detach()
             if sums.wanted:
-                d_logits = logit_gradients(
+                sums.add(
                     logits,
+                    chunk,
+                    rows[start:stop],
                     targets[start:stop],
+                    cooler,
                     total,
                     entropy.detach(),
-                    _cooled(d_logprobs, cooler),
-                    _cooled(d_entropy, cooler),
-                    _product_dtype(chunk),
+                    d_logprobs,
+                    d_entropy,
                 )
-                sums.add(d_logits, chunk, rows[start:stop])
         ctx.save_for_backward(*sums.buffers())
         ctx.dtypes = (hidden.dtype, head.dtype)
         return value
@@ -194,7 +196,24 @@ class _GradientSums:
         )
         self.wanted = wanted[0] or wanted[1]
 
-    def add(self, d_logits: Tensor, chunk: Tensor, rows: Tensor) -> None:
+    def add(
+        self,
+        logits: Tensor,
+        chunk: Tensor,
+        rows: Tensor,
+        targets: Tensor,
+        temperature: Tensor | None,
+        total: Tensor,
+        entropy: Tensor,
+        d_logprobs: Tensor,
+        d_entropy: Tensor | None,
+    ) -> None:
+        """One chunk, with the gradients by its log-probabilities; uses up `logits`."""
+        if temperature is not None:  # on C numbers it costs nothing, on C x V logits a pass
+            d_logprobs = d_logprobs / temperature
+            d_entropy = None if d_entropy is None else d_entropy / temperature
+        dtype = _product_dtype(chunk)
+        d_logits = logit_gradients(logits, targets, total, entropy, d_logprobs, d_entropy, dtype)
         if self._hidden_sum is not None:
             d_hidden = d_logits @ self._head.to(d_logits.dtype)
             self._hidden_sum.index_add_(0, rows, d_hidden.to(self._hidden_sum.dtype))
@@ -241,11 +260,6 @@ def _gradients(part: Tensor, leaves: tuple[Tensor, Tensor]) -> tuple[Tensor, Ten
 def _product_dtype(chunk: Tensor) -> torch.dtype:
     """Of logit gradients: matrix units want the inputs' type, a CPU is better off in float32."""
     return chunk.dtype if chunk.is_cuda else _statistics_dtype(chunk)
-
-
-def _cooled(gradient: Tensor | None, temperature: Tensor | None) -> Tensor | None:
-    """A gradient by logits that were divided by `temperature`, as one by the logits themselves."""
-    return gradient if gradient is None or temperature is None else gradient / temperature
 
 
 def _statistics_dtype(values: Tensor) -> torch.dtype:
