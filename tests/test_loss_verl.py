@@ -32,7 +32,13 @@ def padded(batch, columns):
 
 @pytest.mark.parametrize(
     "aggregation",
-    ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"],
+    [
+        "token-mean",
+        "token-sum",
+        "seq-mean-token-sum",
+        "seq-mean-token-mean",
+        "seq-mean-token-sum-norm",
+    ],
 )
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
 def test_value_and_gradient(aggregation, ratio):
@@ -71,9 +77,7 @@ def test_value_and_gradient(aggregation, ratio):
         clip_ratio_high=0.28,
         clip_ratio_c=3.0,
     )
-    peer = (
-        verl.compute_policy_loss_vanilla if ratio == "token" else verl.compute_policy_loss_gspo
-    )
+    peer = verl.compute_policy_loss_vanilla if ratio == "token" else verl.compute_policy_loss_gspo
     theirs, _ = peer(*rows, loss_agg_mode=aggregation, config=actor)
     (wanted,) = torch.autograd.grad(theirs, twin)
     assert_close(ours.value, theirs, atol=1e-6, rtol=1e-5)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from turngym.trainers.kernels.discounted_return.reference import next_steps
 
-__all__ = ["BLOCK", "discounted_return", "reverse_scan"]
+__all__ = [
+    "BLOCK",
+    "block_ends_kernel",
+    "chain_kernel",
+    "discounted_return",
+    "finish_kernel",
+    "reverse_scan",
+]
 
 BLOCK = 1024
 """Steps of one program."""

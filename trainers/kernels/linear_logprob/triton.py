@@ -11,7 +11,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["BLOCK", "WARPS", "logit_gradients", "softmax_statistics"]
+__all__ = [
+    "BLOCK",
+    "WARPS",
+    "gradient_kernel",
+    "logit_gradients",
+    "softmax_statistics",
+    "statistics_kernel",
+]
 
 BLOCK = 4096
 """Logits that a program handles at a time."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from turngym.trainers.kernels.segment_norm.reference import ROUNDING, Normed, NormRule
 from turngym.trainers.kernels.segment_sum.triton import sorted_segments
 
-__all__ = ["BLOCK", "segment_norm"]
+__all__ = ["BLOCK", "segment_norm", "segment_norm_kernel"]
 
 BLOCK = 256
 """Rows that a program handles at a time."""
@@ -39,55 +39,46 @@ def _row(ORDER, VALUES, MASK, SOURCE, WEIGHT, place, inside, HAS_MASK, HAS_SOURC
 
 
 @triton.jit
-def segment_norm_kernel(
-    VALUES,
-    ORDER,
-    STARTS,
-    MASK,
-    SOURCE,
-    WEIGHT,
-    OUT,
-    KEPT,
-    ALONE,
-    FLAT,
-    ddof,
-    eps,
-    eps_inside,
-    std_floor,
-    DIVIDE: tl.constexpr,
-    RAW: tl.constexpr,
-    DROP: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    HAS_SOURCE: tl.constexpr,
-    HAS_WEIGHT: tl.constexpr,
+def _statistics(
+    ORDER, VALUES, MASK, SOURCE, WEIGHT, first, last, ddof,
+    HAS_MASK: tl.constexpr, HAS_SOURCE: tl.constexpr, HAS_WEIGHT: tl.constexpr,
     BLOCK: tl.constexpr,
-):
-    """Mean, squared differences, result: three walks over the rows of one key, in float64."""
-    key = tl.program_id(0).to(tl.int64)
-    first = tl.load(STARTS + key)
-    last = tl.load(STARTS + key + 1)
-
+):  # fmt: skip
+    """Count, mean and variance of the rows of one key, in two walks."""
     shares = tl.zeros((BLOCK,), tl.float64)
     sums = tl.zeros((BLOCK,), tl.float64)
     for start in range(first, last, BLOCK):
         place = start + tl.arange(0, BLOCK)
-        _, value, _, share = _row(
-            ORDER, VALUES, MASK, SOURCE, WEIGHT, place, place < last, HAS_MASK, HAS_SOURCE, HAS_WEIGHT
-        )  # fmt: skip
+        _, value, _, share = _row(ORDER, VALUES, MASK, SOURCE, WEIGHT, place, place < last,
+                                  HAS_MASK, HAS_SOURCE, HAS_WEIGHT)  # fmt: skip
         shares += share
         sums += share * value
     count = tl.sum(shares)
     mean = tl.sum(sums) / tl.maximum(count, 1.0)
-
     squares = tl.zeros((BLOCK,), tl.float64)
     for start in range(first, last, BLOCK):
         place = start + tl.arange(0, BLOCK)
-        _, value, _, share = _row(
-            ORDER, VALUES, MASK, SOURCE, WEIGHT, place, place < last, HAS_MASK, HAS_SOURCE, HAS_WEIGHT
-        )  # fmt: skip
+        _, value, _, share = _row(ORDER, VALUES, MASK, SOURCE, WEIGHT, place, place < last,
+                                  HAS_MASK, HAS_SOURCE, HAS_WEIGHT)  # fmt: skip
         squares += share * (value - mean) * (value - mean)
-    variance = tl.sum(squares) / tl.maximum(count - ddof, 1.0)
+    return count, mean, tl.sum(squares) / tl.maximum(count - ddof, 1.0)
 
+
+@triton.jit
+def segment_norm_kernel(
+    VALUES, ORDER, MASK, SOURCE, WEIGHT,  # [n]
+    STARTS,  # [M+1]
+    OUT, KEPT,  # [n] results
+    ALONE, FLAT,  # [M] results
+    ddof, eps, eps_inside, std_floor,
+    DIVIDE: tl.constexpr, RAW: tl.constexpr, DROP: tl.constexpr, HAS_MASK: tl.constexpr,
+    HAS_SOURCE: tl.constexpr, HAS_WEIGHT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Mean, squared differences, result: three walks over the rows of one key, in float64."""
+    key = tl.program_id(0).to(tl.int64)
+    first, last = tl.load(STARTS + key), tl.load(STARTS + key + 1)
+    count, mean, variance = _statistics(ORDER, VALUES, MASK, SOURCE, WEIGHT, first, last, ddof,
+                                        HAS_MASK, HAS_SOURCE, HAS_WEIGHT, BLOCK)  # fmt: skip
     floor = tl.maximum(tl.sqrt(mean * mean + variance) * _ROUNDING, std_floor)
     alone = count == 1
     flat = (tl.sqrt(variance) <= floor) & (count > 1)
@@ -99,17 +90,15 @@ def segment_norm_kernel(
     for start in range(first, last, BLOCK):
         place = start + tl.arange(0, BLOCK)
         inside = place < last
-        row, value, used, _ = _row(
-            ORDER, VALUES, MASK, SOURCE, WEIGHT, place, inside, HAS_MASK, HAS_SOURCE, HAS_WEIGHT
-        )
+        row, value, kept, _ = _row(ORDER, VALUES, MASK, SOURCE, WEIGHT, place, inside,
+                                   HAS_MASK, HAS_SOURCE, HAS_WEIGHT)  # fmt: skip
         result = tl.where(flat, 0.0, (value - mean) / scale)
         lonely = value * 0
         if RAW:
             lonely = value / raw_scale
         result = tl.where(alone, lonely, result)
-        kept = used
         if DROP:
-            kept = used & (alone == 0)
+            kept = kept & (alone == 0)
         tl.store(OUT + row, tl.where(kept, result, 0.0).to(tl.float32), mask=inside)
         tl.store(KEPT + row, kept.to(tl.int8), mask=inside)
     tl.store(ALONE + key, alone.to(tl.float32))
@@ -136,10 +125,10 @@ def segment_norm(
         segment_norm_kernel[(num_keys,)](
             values.contiguous(),
             order,
-            starts,
             mask,
             source,
             weight,
+            starts,
             out,
             kept,
             alone,

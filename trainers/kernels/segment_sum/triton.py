@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from turngym.trainers.kernels.spread import reference as spread_reference
 
-__all__ = ["BLOCK", "segment_mean", "segment_sum", "sorted_segments"]
+__all__ = ["BLOCK", "segment_mean", "segment_sum", "segment_sum_kernel", "sorted_segments"]
 
 BLOCK = 256
 """Rows that a program handles at a time."""

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from turngym.trainers.kernels.segment_sum import segment_sum
 
-__all__ = ["BLOCK", "spread"]
+__all__ = ["BLOCK", "spread", "spread_kernel"]
 
 BLOCK = 1024
 """Tokens of one program."""

@@ -25,7 +25,7 @@ from turngym.trainers.kernels.turn_policy_loss.reference import (
     TurnTerms,
 )
 
-__all__ = ["BLOCK", "turn_policy_loss"]
+__all__ = ["BLOCK", "turn_policy_loss", "turn_policy_loss_kernel", "turn_sums_kernel"]
 
 BLOCK = 512
 """Tokens that a program handles at a time."""
@@ -62,11 +62,8 @@ def _delta(LOGPROBS, OTHER, offsets, keep):
 
 
 @triton.jit
-def turn_sums_kernel(LOGPROBS, OLD, MASK, FIRST, LENGTH, SUMS, COUNTS, BLOCK: tl.constexpr):
-    """[K] sum of log-ratios and number of trained tokens of each turn."""
-    turn = tl.program_id(0).to(tl.int64)
-    first = tl.load(FIRST + turn)
-    length = tl.load(LENGTH + turn)
+def _log_ratios(LOGPROBS, OLD, MASK, first, length, BLOCK: tl.constexpr):
+    """Sum of log-ratios and number of the trained tokens of one turn."""
     total = tl.zeros((BLOCK,), tl.float32)
     count = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, length, BLOCK):
@@ -75,136 +72,109 @@ def turn_sums_kernel(LOGPROBS, OLD, MASK, FIRST, LENGTH, SUMS, COUNTS, BLOCK: tl
         keep = tl.load(MASK + offsets, mask=place < length, other=0) != 0
         total += _delta(LOGPROBS, OLD, offsets, keep)
         count += keep.to(tl.float32)
-    tl.store(SUMS + turn, tl.sum(total))
-    tl.store(COUNTS + turn, tl.sum(count))
+    return tl.sum(total), tl.sum(count)
+
+
+@triton.jit
+def _clip_terms(exponent, advantage, low, high, dual_clip, DUAL: tl.constexpr):
+    """Loss, its slope by the log-probability, and where a clip cuts the slope to 0."""
+    ratio = tl.exp(_clamp(exponent, _LIMIT))
+    free = -advantage * ratio
+    bounded = -advantage * tl.minimum(tl.maximum(ratio, low), high)
+    cut = bounded > free
+    loss = tl.where(cut, bounded, free)
+    if DUAL:
+        limit = -advantage * dual_clip
+        over = (advantage < 0) & (loss > limit)
+        loss = tl.where(over, limit, loss)
+        cut = cut | over
+    return loss, tl.where(cut | (tl.abs(exponent) > _LIMIT), 0.0, free), cut
+
+
+@triton.jit
+def _kl_terms(raw, KIND: tl.constexpr, K2_GRADIENT: tl.constexpr):
+    """Estimate and its slope by the log-probability, from log-ratios to the reference."""
+    delta = _clamp(raw, _LIMIT)
+    penalty = delta
+    slope = delta * 0 + 1
+    if KIND == 2:
+        penalty = delta * delta / 2
+        slope = delta
+    if KIND == 3:
+        penalty = _k3(delta)
+        slope = _one_minus_exp(delta)
+    if K2_GRADIENT:
+        slope = delta
+    return penalty, tl.where(tl.abs(raw) > _LIMIT, 0.0, slope)
+
+
+@triton.jit
+def turn_sums_kernel(LOGPROBS, OLD, MASK, FIRST, LENGTH, SUMS, COUNTS, BLOCK: tl.constexpr):
+    """[K] sum of log-ratios and number of trained tokens of each turn."""
+    turn = tl.program_id(0).to(tl.int64)
+    first, length = tl.load(FIRST + turn), tl.load(LENGTH + turn)
+    total, count = _log_ratios(LOGPROBS, OLD, MASK, first, length, BLOCK)
+    tl.store(SUMS + turn, total)
+    tl.store(COUNTS + turn, count)
 
 
 @triton.jit
 def turn_policy_loss_kernel(
-    LOGPROBS,
-    OLD,
-    MASK,
-    TOKEN_ADVANTAGE,
-    WEIGHT,
-    REFERENCE,
-    ENTROPY,
-    FIRST,
-    LENGTH,
-    ADVANTAGE,
-    LOW,
-    HIGH,
-    SCALE,
-    UNIT,
-    LOSS,
-    TOKENS,
-    LOG_RATIO,
-    KL_OLD,
-    KL_REFERENCE,
-    CLIPPED,
-    D_LOGPROBS,
-    D_ENTROPY,
-    dual_clip,
-    kl_coef,
-    entropy_coef,
-    LEVEL: tl.constexpr,
-    DUAL: tl.constexpr,
-    KIND: tl.constexpr,
-    K2_GRADIENT: tl.constexpr,
-    HAS_ADVANTAGE: tl.constexpr,
-    HAS_WEIGHT: tl.constexpr,
-    HAS_REFERENCE: tl.constexpr,
-    HAS_ENTROPY: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Everything about one turn. UNIT is [K] mean log-ratio of the turn's sequence."""
+    LOGPROBS, OLD, MASK, TOKEN_ADVANTAGE, WEIGHT, REFERENCE, ENTROPY,  # [N]
+    FIRST, LENGTH, ADVANTAGE, LOW, HIGH, SCALE, UNIT,  # [K]; UNIT: mean log-ratio of the sequence
+    LOSS, TOKENS, LOG_RATIO, KL_OLD, KL_REFERENCE, CLIPPED,  # [K] results
+    D_LOGPROBS, D_ENTROPY,  # [N] results
+    dual_clip, kl_coef, entropy_coef,
+    LEVEL: tl.constexpr, DUAL: tl.constexpr, KIND: tl.constexpr, K2_GRADIENT: tl.constexpr,
+    HAS_ADVANTAGE: tl.constexpr, HAS_WEIGHT: tl.constexpr, HAS_REFERENCE: tl.constexpr,
+    HAS_ENTROPY: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Everything about one turn."""
     turn = tl.program_id(0).to(tl.int64)
-    first = tl.load(FIRST + turn)
-    length = tl.load(LENGTH + turn)
-    low = 1 - tl.load(LOW + turn)
-    high = 1 + tl.load(HIGH + turn)
-    scale = tl.load(SCALE + turn)
-    turn_advantage = tl.load(ADVANTAGE + turn)
-
+    first, length = tl.load(FIRST + turn), tl.load(LENGTH + turn)
+    low, high = 1 - tl.load(LOW + turn), 1 + tl.load(HIGH + turn)
+    scale, turn_advantage = tl.load(SCALE + turn), tl.load(ADVANTAGE + turn)
     unit = 0.0
     if LEVEL == 1:
-        total = tl.zeros((BLOCK,), tl.float32)
-        number = tl.zeros((BLOCK,), tl.float32)
-        for start in range(0, length, BLOCK):
-            place = start + tl.arange(0, BLOCK)
-            offsets = first + place
-            keep = tl.load(MASK + offsets, mask=place < length, other=0) != 0
-            total += _delta(LOGPROBS, OLD, offsets, keep)
-            number += keep.to(tl.float32)
-        unit = tl.sum(total) / tl.maximum(tl.sum(number), 1.0)
+        total, tokens = _log_ratios(LOGPROBS, OLD, MASK, first, length, BLOCK)
+        unit = total / tl.maximum(tokens, 1.0)
     if LEVEL == 2:
         unit = tl.load(UNIT + turn)
 
-    loss_sum = tl.zeros((BLOCK,), tl.float32)
-    count = tl.zeros((BLOCK,), tl.float32)
-    delta_sum = tl.zeros((BLOCK,), tl.float32)
-    old_sum = tl.zeros((BLOCK,), tl.float32)
-    reference_sum = tl.zeros((BLOCK,), tl.float32)
-    clipped_sum = tl.zeros((BLOCK,), tl.float32)
+    zeros = tl.zeros((BLOCK,), tl.float32)
+    loss_sum, count, delta_sum, old_sum = zeros, zeros, zeros, zeros
+    reference_sum, clipped_sum = zeros, zeros
     for start in range(0, length, BLOCK):
         place = start + tl.arange(0, BLOCK)
-        inside = place < length
         offsets = first + place
-        keep = tl.load(MASK + offsets, mask=inside, other=0) != 0
+        keep = tl.load(MASK + offsets, mask=place < length, other=0) != 0
         delta = _delta(LOGPROBS, OLD, offsets, keep)
-        exponent = delta
-        if LEVEL != 0:
-            exponent = tl.zeros((BLOCK,), tl.float32) + unit
-        ratio = tl.exp(_clamp(exponent, _LIMIT))
-        advantage = tl.zeros((BLOCK,), tl.float32) + turn_advantage
+        advantage = zeros + turn_advantage
         if HAS_ADVANTAGE:
             advantage = tl.load(TOKEN_ADVANTAGE + offsets, mask=keep, other=0.0).to(tl.float32)
-        free = -advantage * ratio
-        bounded = -advantage * tl.minimum(tl.maximum(ratio, low), high)
-        cut = bounded > free
-        loss = tl.where(cut, bounded, free)
-        if DUAL:
-            limit = -advantage * dual_clip
-            over = (advantage < 0) & (loss > limit)
-            loss = tl.where(over, limit, loss)
-            cut = cut | over
-        slope = tl.where(cut | (tl.abs(exponent) > _LIMIT), 0.0, free)
+        exponent = delta if LEVEL == 0 else zeros + unit
+        loss, slope, cut = _clip_terms(exponent, advantage, low, high, dual_clip, DUAL)
         if HAS_WEIGHT:
             weight = tl.load(WEIGHT + offsets, mask=keep, other=0.0).to(tl.float32)
-            loss = weight * loss
-            slope = weight * slope
+            loss, slope = weight * loss, weight * slope
         if HAS_REFERENCE:
             raw = _delta(LOGPROBS, REFERENCE, offsets, keep)
-            against = _clamp(raw, _LIMIT)
-            penalty = against
-            climb = tl.zeros((BLOCK,), tl.float32) + 1.0
-            if KIND == 2:
-                penalty = against * against / 2
-                climb = against
-            if KIND == 3:
-                penalty = _k3(against)
-                climb = _one_minus_exp(against)
-            if K2_GRADIENT:
-                climb = against
-            climb = tl.where(tl.abs(raw) > _LIMIT, 0.0, climb)
-            loss += kl_coef * penalty
-            slope += kl_coef * climb
+            penalty, climb = _kl_terms(raw, KIND, K2_GRADIENT)
+            loss, slope = loss + kl_coef * penalty, slope + kl_coef * climb
             reference_sum += tl.where(keep, penalty, 0.0)
         if HAS_ENTROPY:
-            bonus = tl.load(ENTROPY + offsets, mask=keep, other=0.0).to(tl.float32)
-            loss -= entropy_coef * bonus
-            d_entropy = tl.where(keep, -entropy_coef * scale, 0.0)
-            tl.store(D_ENTROPY + offsets, d_entropy, mask=inside)
-        tl.store(D_LOGPROBS + offsets, tl.where(keep, scale * slope, 0.0), mask=inside)
+            loss -= entropy_coef * tl.load(ENTROPY + offsets, mask=keep, other=0.0).to(tl.float32)
+            tl.store(D_ENTROPY + offsets, zeros - entropy_coef * scale, mask=keep)
+        tl.store(D_LOGPROBS + offsets, scale * slope, mask=keep)
         loss_sum += tl.where(keep, scale * loss, 0.0)
         count += keep.to(tl.float32)
         delta_sum += delta
         old_sum += tl.where(keep, _k3(_clamp(delta, _LIMIT)), 0.0)
         clipped_sum += (cut & keep).to(tl.float32)
 
-    tokens = tl.sum(count)
-    divisor = tl.maximum(tokens, 1.0)
     tl.store(LOSS + turn, tl.sum(loss_sum))
-    tl.store(TOKENS + turn, tokens)
+    tl.store(TOKENS + turn, tl.sum(count))
+    divisor = tl.maximum(tl.sum(count), 1.0)
     tl.store(LOG_RATIO + turn, tl.sum(delta_sum) / divisor)
     tl.store(KL_OLD + turn, tl.sum(old_sum) / divisor)
     tl.store(KL_REFERENCE + turn, tl.sum(reference_sum) / divisor)
