@@ -185,9 +185,10 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
-    """[K] float32 weighted turn rewards, with the outcome added on each trajectory's last turn."""
+    """[K] float32 weighted turn rewards, the outcome added on each last turn."""
     rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0) * turn_reward_weight
-    return rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
+    rewards = rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
+    return torch.where(batch.turn_mask, rewards, 0)
 
 
 def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
