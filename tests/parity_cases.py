@@ -69,8 +69,8 @@ def moved(batch, credit, output):
     ],
     ids=["plain", "k1", "k2", "k3", "straight-through"],
 )
-@pytest.mark.parametrize("token_level", [False, True], ids=["turn credit", "token credit"])
-def test_policy_loss(shape, ratio, settings, token_level, monkeypatch):
+def test_policy_loss(shape, ratio, settings, monkeypatch):
+    token_level = settings.get("kl") in ("k2", "k3")
     monkeypatch.setattr(loss_kernel, "BLOCK", 16)
     batch, credit, output = moved(*drawn(shape, seed=3))
     if token_level:
@@ -119,8 +119,8 @@ def test_softmax_statistics(dtype, vocab, monkeypatch):
     logits = (3 * torch.randn(5, vocab, device=DEVICE)).to(dtype)
     targets = torch.randint(vocab, (5,), device=DEVICE)
     with guarded_allocations(monkeypatch):
-        got = linear_kernel.softmax_statistics(logits, targets)
-    expected = linear_definition.softmax_statistics(logits.float(), targets)
+        got = linear_kernel.softmax_statistics(logits, targets, True)
+    expected = linear_definition.softmax_statistics(logits.float(), targets, True)
     for left, right in zip(got, expected, strict=True):
         assert_close(left, right, atol=1e-5, rtol=1e-5)
 
@@ -132,7 +132,7 @@ def test_softmax_statistics_take_rows_apart_and_large_logits(monkeypatch):
     logits[2, 7] = float("-inf")
     logits[3, 20:] = float("-inf")
     targets = torch.tensor([0, 32, 3, 4], device=DEVICE)
-    got = linear_kernel.softmax_statistics(logits, targets)
+    got = linear_kernel.softmax_statistics(logits, targets, True)
     everything = logits.double().log_softmax(-1)
     entropy = -(everything.exp() * everything.clamp_min(-1e9)).sum(-1)
     assert_close(got[1], everything.gather(1, targets[:, None])[:, 0].float(), atol=2e-3, rtol=1e-5)
@@ -146,7 +146,7 @@ def test_logit_gradients(out, vocab, with_entropy, monkeypatch):
     monkeypatch.setattr(linear_kernel, "BLOCK", 128)
     logits = 3 * torch.randn(5, vocab, device=DEVICE)
     targets = torch.randint(vocab, (5,), device=DEVICE)
-    total, _, entropy = linear_definition.softmax_statistics(logits, targets)
+    total, _, entropy = linear_definition.softmax_statistics(logits, targets, True)
     d_logprobs, d_entropy = torch.randn(2, 5, device=DEVICE)
     last = d_entropy if with_entropy else None
     arguments = (targets, total, entropy, d_logprobs, last)

@@ -78,6 +78,15 @@ def test_spread(n, num_turns, monkeypatch):
     assert_close(left, right, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64], ids=str)
+def test_spread_of_other_types(dtype, monkeypatch):
+    values = torch.tensor([0, 1, 1, 0, 1], device=DEVICE).to(dtype)
+    turn = keys(50, 5, -1)
+    with guarded_allocations(monkeypatch):
+        got = spread_kernel.spread(values, turn)
+    assert torch.equal(got, spread_definition.spread(values, turn))
+
+
 LENGTHS = {
     "one": [1],
     "ragged": [3, 0, 40, 1, 6],
@@ -88,8 +97,8 @@ LENGTHS = {
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
-@pytest.mark.parametrize("form", ["plain", "holes", "turn time"])
+@pytest.mark.parametrize("discount", [0.0, 0.9])
+@pytest.mark.parametrize("form", ["plain", "turn time"])
 def test_discounted_return_and_gae(lengths, discount, form, monkeypatch):
     row = ragged_rows(lengths)
     n = row.shape[0]
@@ -123,7 +132,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("form", ["plain", "mask", "source", "weight", "everything"])
+@pytest.mark.parametrize("form", ["plain", "mask", "everything"])
 def test_segment_norm(rule, form, monkeypatch):
     n, num_keys = 60, 7
     key = keys(n, num_keys - 1)  # the last key has no row

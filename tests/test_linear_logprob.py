@@ -144,7 +144,7 @@ def test_an_objective_of_the_chunk_is_differentiated_in_the_forward_pass():
     def objective(logprobs, entropy, start, stop):
         return (logprobs.exp() * torch.arange(start, stop)).sum() + entropy.square().sum()
 
-    value = linear_objective(*inputs, objective, [(0, 3), (3, 7)])
+    value = linear_objective(*inputs, objective, [(0, 3), (3, 7)], True)
     expected = objective(*definition.linear_logprob(*inputs), 0, 7)
     assert_close(value, expected)
     for left, right in zip(

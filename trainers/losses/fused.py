@@ -105,13 +105,14 @@ def fused_policy_loss(
     trained = tokens.take(plan.tokens)
     parts: list[TurnPolicyLoss] = []
 
-    def objective(logprobs: Tensor, entropy: Tensor, start: int, stop: int) -> Tensor:
-        bonus = entropy if rule.entropy_coef else None
-        part = turn_policy_loss(logprobs, bonus, trained.span(start, stop), turns, rule)
+    def objective(logprobs: Tensor, entropy: Tensor | None, start: int, stop: int) -> Tensor:
+        part = turn_policy_loss(logprobs, entropy, trained.span(start, stop), turns, rule)
         parts.append(part)
         return part.value
 
-    value = linear_objective(hidden, head, rows, targets, plan.temperature, objective, plan.spans)
+    value = linear_objective(
+        hidden, head, rows, targets, plan.temperature, objective, plan.spans, rule.entropy_coef != 0
+    )
     metrics = loss_metrics(_merged(parts), batch, denominators) if parts else {}
     return Loss(value=value, denominators=denominators.as_mapping(), metrics=metrics)
 

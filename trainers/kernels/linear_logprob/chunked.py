@@ -25,8 +25,8 @@ CHUNK = 1024
 """Tokens whose logits are held at a time."""
 
 Span = tuple[int, int]
-Objective = Callable[[Tensor, Tensor, int, int], Tensor]
-"""(log-probabilities, entropies, start, stop) of scored tokens start..stop-1 -> a scalar."""
+Objective = Callable[[Tensor, Tensor | None, int, int], Tensor]
+"""(log-probabilities, entropies or None, start, stop) of tokens start..stop-1 -> a scalar."""
 
 
 def linear_logprob(
@@ -65,6 +65,7 @@ def linear_objective(
     temperature: Tensor | None,
     objective: Objective,
     spans: Sequence[Span],
+    with_entropy: bool,
 ) -> Tensor:
     """The scalar sum over `spans` of `objective`, with gradients made on the way.
 
@@ -75,9 +76,10 @@ def linear_objective(
         hidden, head, rows, targets, temperature: as for `linear_logprob`.
         objective: differentiable in its first two arguments.
         spans: cover 0..M without overlap.
+        with_entropy: whether `objective` gets entropies, or None.
     """
     apply: Any = _OnePass.apply
-    value: Tensor = apply(hidden, head, rows, targets, temperature, objective, spans)
+    value: Tensor = apply(hidden, head, rows, targets, temperature, objective, spans, with_entropy)
     return value
 
 
@@ -101,8 +103,9 @@ class _TwoPass(torch.autograd.Function):
         total, logprobs, entropy = hidden.new_empty((3, rows.shape[0]), dtype=dtype)
         for start, stop in spans:
             logits = _logits(hidden[rows[start:stop]], head, _cut(temperature, start, stop))
-            statistics = softmax_statistics(logits, targets[start:stop])
+            statistics = softmax_statistics(logits, targets[start:stop], True)
             for column, part in zip((total, logprobs, entropy), statistics, strict=True):
+                assert part is not None
                 column[start:stop] = part
         ctx.save_for_backward(hidden, head, rows, targets, temperature, total, entropy)
         ctx.spans = spans
@@ -146,6 +149,7 @@ class _OnePass(torch.autograd.Function):
         temperature: Tensor | None,
         objective: Objective,
         spans: Sequence[Span],
+        with_entropy: bool,
     ) -> Tensor:
         sums = _GradientSums(hidden, head, ctx.needs_input_grad[:2])
         value = hidden.new_zeros((), dtype=_statistics_dtype(hidden))
@@ -153,11 +157,13 @@ class _OnePass(torch.autograd.Function):
             chunk = hidden[rows[start:stop]]
             cooler = _cut(temperature, start, stop)
             logits = _logits(chunk, head, cooler)
-            total, logprobs, entropy = softmax_statistics(logits, targets[start:stop])
+            total, logprobs, entropy = softmax_statistics(logits, targets[start:stop], with_entropy)
             with torch.enable_grad():
-                leaves = (logprobs.requires_grad_(), entropy.requires_grad_())
-                part = objective(*leaves, start, stop)
-                d_logprobs, d_entropy = _gradients(part, leaves)
+                logprobs.requires_grad_()
+                if entropy is not None:
+                    entropy.requires_grad_()
+                part = objective(logprobs, entropy, start, stop)
+                d_logprobs, d_entropy = _gradients(part, logprobs, entropy)
             value += part.detach()
             if sums.wanted:
                 sums.add(
@@ -167,7 +173,7 @@ class _OnePass(torch.autograd.Function):
                     targets[start:stop],
                     cooler,
                     total,
-                    entropy.detach(),
+                    None if entropy is None else entropy.detach(),
                     d_logprobs,
                     d_entropy,
                 )
@@ -182,7 +188,7 @@ class _OnePass(torch.autograd.Function):
             None if gradient is None else gradient.to(dtype, copy=True).mul_(d_value)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return (*scaled, None, None, None, None, None)
+        return (*scaled, None, None, None, None, None, None)
 
 
 class _GradientSums:
@@ -204,7 +210,7 @@ class _GradientSums:
         targets: Tensor,
         temperature: Tensor | None,
         total: Tensor,
-        entropy: Tensor,
+        entropy: Tensor | None,
         d_logprobs: Tensor,
         d_entropy: Tensor | None,
     ) -> None:
@@ -250,11 +256,16 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left.to(total.dtype), right.to(total.dtype))
 
 
-def _gradients(part: Tensor, leaves: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+def _gradients(
+    part: Tensor, logprobs: Tensor, entropy: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """What comes back from the objective of one chunk."""
+    zeros = torch.zeros_like(logprobs)
     if not part.requires_grad:  # nothing in the span is trained
-        return torch.zeros_like(leaves[0]), None
-    d_logprobs, d_entropy = torch.autograd.grad(part, leaves, allow_unused=True)
-    return (torch.zeros_like(leaves[0]) if d_logprobs is None else d_logprobs), d_entropy
+        return zeros, None
+    leaves = [logprobs] if entropy is None else [logprobs, entropy]
+    first, *others = torch.autograd.grad(part, leaves, allow_unused=True)
+    return (zeros if first is None else first), (others[0] if others else None)
 
 
 def _product_dtype(chunk: Tensor) -> torch.dtype:

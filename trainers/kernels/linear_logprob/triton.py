@@ -91,7 +91,9 @@ def gradient_kernel(
     tl.store(OUT + row * out_stride + column, gradient.to(OUT.dtype.element_ty), mask=inside)
 
 
-def softmax_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_statistics(
+    logits: Tensor, targets: Tensor, with_entropy: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """`reference.softmax_statistics`; `logits` [C, V] have adjacent columns."""
     rows, vocab = logits.shape
     total, logprobs, entropy = logits.new_empty((3, rows), dtype=torch.float32)
@@ -107,14 +109,14 @@ def softmax_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor,
             BLOCK=BLOCK,
             num_warps=WARPS,
         )
-    return total, logprobs, entropy
+    return total, logprobs, entropy if with_entropy else None
 
 
 def logit_gradients(
     logits: Tensor,
     targets: Tensor,
     total: Tensor,
-    entropy: Tensor,
+    entropy: Tensor | None,
     d_logprobs: Tensor,
     d_entropy: Tensor | None,
     dtype: torch.dtype,
@@ -134,7 +136,7 @@ def logit_gradients(
             logits.stride(0),
             out.stride(0),
             vocab,
-            HAS_ENTROPY=d_entropy is not None,
+            HAS_ENTROPY=entropy is not None and d_entropy is not None,
             BLOCK=BLOCK,
             num_warps=WARPS,
         )
