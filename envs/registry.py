@@ -72,3 +72,4 @@ def load_plugins() -> None:
 
 
 register("turngym/WebShop-v0", "turngym.envs.web_shop.env:WebShop")
+register("turngym/EmotionalSupport-v0", "turngym.envs.emotional_support.env:EmotionalSupport")

@@ -13,52 +13,75 @@ Points per feature, before the state machine clips them:
 | consoles cheaply; talks of oneself; lectures | -4; -4; -4 |
 | is empty, foreign, copied, repeated, a salad, an injection | no gain, and -5, -3, -4, -5, -5, -8 |
 
-What a person cannot bear (their trigger) costs half as much again.
+What a person cannot bear (their trigger) costs half as much again. From the third reply on, a reply
+that does not fit the wish gains half: meeting the feeling opens the door and is not all they came for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
+
+import numpy as np
 
 from turngym.envs.emotional_support.appraisal import Appraisal, Levels
 from turngym.envs.emotional_support.features import Features, observe
 from turngym.envs.emotional_support.profiles import Intent, Profile
+from turngym.envs.emotional_support.rule_speech import answer, opening
+from turngym.envs.emotional_support.simulator import Scene
 from turngym.errors import UsageError
 
-__all__ = ["appraise", "judge"]
+__all__ = ["RuleUser", "judge"]
 
-TRIGGER_FEATURES = {
-    "advice": "advice",
-    "dismissal": "dismissal",
-    "empty_comfort": "empty_comfort",
-    "self_talk": "self_talk",
-}
+PATIENCE = 2
+"""Replies after which the wish counts."""
 VOID = {"empty": -5, "foreign": -3, "parrots": -4, "repeats": -5, "salad": -5, "injection": -8}
 
 
-def appraise(
-    profile: Profile, said: Sequence[str], earlier: Sequence[str], reply: str
-) -> Appraisal:
-    """How `reply` feels to the person.
+class RuleUser:
+    """Plays the bundled people by rules.
 
-    Raises:
-        UsageError: the person has no script; the rules know the bundled people only.
+    Args:
+        terse: short messages, for tiny policies.
     """
-    if profile.script is None:
-        raise UsageError(
-            f"the rule-based user knows only the bundled profiles and {profile.id!r} has no script: "
-            "pass simulator=LLMUser(agent)"
-        )
-    return judge(profile, observe(profile, said, earlier, reply))
+
+    def __init__(self, *, terse: bool = False) -> None:
+        self.terse = terse
+
+    def check(self, profile: Profile) -> None:
+        """Refuse a person without a script.
+
+        Raises:
+            UsageError: the rules know the bundled people only.
+        """
+        if profile.script is None:
+            raise UsageError(
+                f"the rule-based user knows only the bundled profiles and {profile.id!r} has no "
+                "script: pass simulator=LLMUser(agent)"
+            )
+
+    def open(self, scene: Scene, seed: int) -> str:
+        """What happened and how it feels."""
+        return opening(scene, terse=self.terse)
+
+    def appraise(self, scene: Scene, reply: str, seed: int) -> Appraisal:
+        """Points by features; the same for the same words."""
+        features = observe(scene.profile, scene.said, scene.heard, reply)
+        return judge(scene.profile, features, replies_before=len(scene.heard))
+
+    def speak(self, scene: Scene, appraisal: Appraisal, seed: int) -> str:
+        """A reaction and more of the story."""
+        return answer(scene, appraisal, np.random.default_rng(seed), terse=self.terse)
 
 
-def judge(profile: Profile, features: Features) -> Appraisal:
+def judge(profile: Profile, features: Features, *, replies_before: int = 0) -> Appraisal:
     """The appraisal of a reply with these features."""
     losses = _losses(profile, features)
     gains = {} if features.void else _gains(features)
     if features.hostility or features.blame or features.dismissal:
         gains = {name: points for name, points in gains.items() if name == "names_feeling"}
+    if replies_before >= PATIENCE and not features.fits:
+        gains = {name: points // 2 for name, points in gains.items()}
     reason = max(losses, key=lambda name: -losses[name]) if losses else ""
     return Appraisal(
         change=sum(gains.values()) + sum(losses.values()),
@@ -107,7 +130,7 @@ def _levels(intent: Intent, features: Features, losses: Mapping[str, int]) -> Le
     thinks = intent in (Intent.REFLECT, Intent.MOTIVES, Intent.BOTH_SIDES)
     cognitive = features.reflects + (features.open_question or (features.fits and thinks))
     affective = (features.names_feeling or features.names_distress) + features.validates
-    proactive = features.presence + (features.fits and not thinks) + features.fits * 0
+    proactive = features.presence + (features.fits and not thinks)
     harsh = features.hostility or features.blame
     cold = -2 if harsh else -1 if features.dismissal or features.empty_comfort else 0
     pushy = -1 if "advice" in losses or features.lecture else 0
