@@ -68,7 +68,8 @@ def supportive_reply(
     meeting = MEETING[replied % len(MEETING)].format(feeling=feeling, topic=situation.topic)
     choices = ASKING if intent is None else FITTING[intent]
     deed = " ".join(situation.deed.split()[:5])
-    return f"{meeting} {choices[replied % len(choices)].format(deed=deed)}"
+    turn = replied + replied // len(MEETING)  # each pair of halves comes up before one returns
+    return f"{meeting} {choices[turn % len(choices)].format(deed=deed)}"
 
 
 def careless_reply(rng: np.random.Generator) -> str:

@@ -183,10 +183,20 @@ def _salad(text: str, tokens: list[str]) -> bool:
     listing = len(pieces) >= 5 and sum(len(piece) <= 3 for piece in pieces) > 0.6 * len(pieces)
     crowded = any(_cues_in(sentence) >= SALAD_CUES for sentence in re.split(r"[.!?]+", text))
     endless = len(tokens) > 15 and not re.search(r"[.!?,;]", text)
+    subjectless = len(tokens) > 5 and not re.search(r"[.!?,;]", text) and not _SUBJECT.search(text)
     wishes = sum(bool(FITS[intent].search(text)) for intent in _DISTINCT)
-    return function_share < 0.2 or looping or listing or crowded or endless or wishes > 3
+    return (
+        function_share < 0.2
+        or looping
+        or listing
+        or crowded
+        or endless
+        or subjectless
+        or wishes > 3
+    )
 
 
+_SUBJECT = re.compile(r"\b(?:i|you|it|that|this|he|she|they|we|there|who|what|how)(?:'\w+)? \w")
 _DISTINCT = (
     Intent.PRAISE,
     Intent.REFLECT,
@@ -204,11 +214,21 @@ def _cues_in(sentence: str) -> int:
     return found + sum(_names(sentence, family) for family in FEELINGS)
 
 
-_TURNED = {"you": "i", "me": "i", "your": "my", "yours": "mine", "are": "am", "you're": "i'm"}
+_TURNED = {
+    "you": "i",
+    "we": "i",
+    "us": "i",
+    "our": "my",
+    "me": "i",
+    "your": "my",
+    "yours": "mine",
+    "are": "am",
+    "you're": "i'm",
+}
 
 
 def _copied(tokens: list[str], sources: list[list[str]]) -> float:
-    """Largest share of three-word runs that one source has too; 'you' counts as 'I'."""
+    """Largest share of three-word runs that one source has too; 'you' and 'we' count as 'I'."""
     own = _runs(tokens)
     return max((len(own & _runs(source)) / len(own) for source in sources if own), default=0.0)
 

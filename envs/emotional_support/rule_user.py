@@ -14,7 +14,8 @@ Points per feature, before the state machine clips them:
 | is empty, foreign, copied, repeated, a salad, an injection | no gain, and -5, -3, -4, -5, -5, -8 |
 
 What a person cannot bear (their trigger) costs half as much again. From the third reply on, a reply
-that does not fit the wish gains half: meeting the feeling opens the door and is not all they came for.
+that does not fit the wish gains half, and a level less on each EMPA axis: meeting the feeling opens the
+door and is not all they came for.
 """
 
 from __future__ import annotations
@@ -80,12 +81,13 @@ def judge(profile: Profile, features: Features, *, replies_before: int = 0) -> A
     gains = {} if features.void else _gains(features)
     if features.hostility or features.blame or features.dismissal:
         gains = {name: points for name, points in gains.items() if name == "names_feeling"}
-    if replies_before >= PATIENCE and not features.fits:
+    waiting = replies_before >= PATIENCE and not features.fits
+    if waiting:
         gains = {name: points // 2 for name, points in gains.items()}
     reason = max(losses, key=lambda name: -losses[name]) if losses else ""
     return Appraisal(
         change=sum(gains.values()) + sum(losses.values()),
-        levels=_levels(profile.intent, features, losses),
+        levels=_levels(profile.intent, features, losses, less=int(waiting)),
         reason=reason or (max(gains, key=lambda name: gains[name]) if gains else "nothing"),
         features={name: value for name, value in asdict(features).items() if value},
     )
@@ -123,22 +125,20 @@ def _losses(profile: Profile, features: Features) -> dict[str, int]:
     return {name: value for name, value in points.items() if value}
 
 
-def _levels(intent: Intent, features: Features, losses: Mapping[str, int]) -> Levels:
+def _levels(intent: Intent, features: Features, losses: Mapping[str, int], *, less: int) -> Levels:
     """The same judgement on the cognitive, affective and proactive axes."""
     if features.void:
         return Levels(regress=(-1, -1, -1))
     thinks = intent in (Intent.REFLECT, Intent.MOTIVES, Intent.BOTH_SIDES)
     cognitive = features.reflects + (features.open_question or (features.fits and thinks))
-    affective = (features.names_feeling or features.names_distress) + features.validates
-    proactive = features.presence + (features.fits and not thinks)
+    affective = features.names_feeling + (features.validates or features.names_distress)
+    proactive = features.presence + features.fits * (1 if thinks else 2)
     harsh = features.hostility or features.blame
     cold = -2 if harsh else -1 if features.dismissal or features.empty_comfort else 0
     pushy = -1 if "advice" in losses or features.lecture else 0
+    reached = (0, 0, 0) if harsh else (cognitive, 0 if cold else affective, proactive)
+    c, a, p = (max(0, min(2, int(level)) - less) for level in reached)
     return Levels(
-        progress=(
-            0 if harsh else min(2, int(cognitive)),
-            0 if cold else min(2, int(affective)),
-            0 if harsh else min(2, int(proactive)),
-        ),
+        progress=(c, a, p),
         regress=(-1 if features.self_talk else 0, cold, -2 if harsh else pushy),
     )
