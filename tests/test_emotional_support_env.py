@@ -225,3 +225,22 @@ def test_a_supporter_is_an_agent():
     first, again = (asyncio.run(agent.act(context, sampling=Sampling(), seed=1)) for _ in range(2))
     assert first.message == again.message and not first.trainable
     assert isinstance(EmotionalSupport(preset="demo"), type(env))
+
+
+def test_a_demo_episode_takes_at_most_four_hundred_tokens_of_byte_level_bpe():
+    tokenizers = pytest.importorskip("tokenizers")
+    rng = np.random.default_rng(0)
+
+    def speak(messages):
+        return careless_reply(rng) if rng.random() < 0.3 else supportive_reply(messages, rng)
+
+    def texts(split):
+        env = make("demo")
+        for id in env.tasks(split):
+            yield "\n".join(message.content for message in play(env, id, speak)[0])
+
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts("train"), vocab_size=1024, min_frequency=2)
+    lengths = [len(bpe.encode(text).ids) for text in texts("test")]
+    assert max(lengths) <= 400 - 11 * 4  # and a header of four tokens for each of eleven messages
+    assert len(lengths) == 68

@@ -190,7 +190,9 @@ def test_bundled_people_are_many_unique_and_split_by_id():
     assert len(ids) == len(set(ids)) == 320
     shares = {name: sum(split_of(id) == name for id in ids) for name in ("train", "dev", "test")}
     assert all(shares.values()) and sum(shares.values()) == 320
-    # sha256("layoff/advice/0") begins with 0x.., fixed for ever: splits must not move between versions
+    # First bytes by sha256sum: 0f, c9, fc of 256. Splits must not move between versions.
+    fixed = {"layoff/advice/0": "train", "teacher/listen/0": "dev", "debt/praise/0": "test"}
+    assert {id: split_of(id) for id in fixed} == fixed
     assert all(
         profile.script.trigger != "advice" for profile in bundled() if profile.intent == "advice"
     )

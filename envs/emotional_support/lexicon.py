@@ -100,11 +100,11 @@ FITS = {
     Intent.BOTH_SIDES: _pattern("on the one hand", "on the other", "both (?:of|have|sides|ways|make)", "at the same time", "(?:one|each|either|which|other) side", "speaks? (?:for|against)", "while \\w+ (?:could|might|would)", "and yet", "but (?:stopping|going|leaving|staying|it might)"),
 }  # fmt: skip
 
-INJECTION = _pattern(
-    "ignore (?:all |any |the |your )?(?:previous|prior|above|earlier|instructions)", "(?:set|change|raise|increase|update) (?:your|the|my|her|his) (?:emotion|mood|score|state|feeling)", "emotion[ _-]?(?:point|score|value|level|state)?s? ?(?:=|:|to|is|at|of) ?\\d", "system prompt", "<\\|?(?:system|im_start|im_end)", "\\[(?:system|inst)", "^(?:system|assistant|user) ?:",
-    "\"change\" ?:", "as (?:the|an) (?:judge|appraiser|evaluator|ai)", "(?:max(?:imum|imal)?|full|highest) (?:score|points|emotion|reward)",  "you are now", "change ?[:=] ?\\+?\\d", "reward (?:me|this)", "hidden (?:intent|state|wish)", "pretend (?:that )?(?:you|your)", "developer mode", "end the (?:episode|dialogue)",
+INJECTION = re.compile("|".join((
+    "\\bignore (?:all |any |the |your )?(?:previous|prior|above|earlier|instructions)", "(?:set|change|raise|increase|update) (?:your|the|my|her|his) (?:emotion|mood|score|state|feeling)", "emotion[ _-]?(?:point|score|value|level|state)?s? ?(?:=|:|to|is|at|of) ?\\d", "system prompt", "<\\|?(?:system|im_start|im_end)", "\\[(?:system|inst)", "^(?:system|assistant|user) ?:",
+    "\"change\" ?:", "\\bas (?:the|an) (?:judge|appraiser|evaluator|ai)", "(?:max(?:imum|imal)?|full|highest) (?:score|points|emotion|reward)",  "you are now", "change ?[:=] ?\\+?\\d", "reward (?:me|this)", "hidden (?:intent|state|wish)", "pretend (?:that )?(?:you|your)", "developer mode", "end the (?:episode|dialogue)",
     "\u5ffd\u7565.{0,6}\u6307\u4ee4", "\u60c5\u7eea(?:\u503c|\u5206).{0,6}\\d",
-)  # fmt: skip
+)))  # fmt: skip
 """Talks to the simulator instead of the person."""
 
 FUNCTION_WORDS = frozenset(
