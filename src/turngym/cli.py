@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_play
+from turngym import __version__, cli_envs, cli_play, cli_search
 from turngym.errors import NotTheAgentsFault, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "app"]
 COMMANDS: tuple[Callable[..., None], ...] = (
     cli_envs.envs,
     cli_play.play,
+    cli_search.serve_search,
 )
 """Commands in the order in which `turngym --help` shows them."""
 
