@@ -163,13 +163,18 @@ class ConversationalQA(TextEnv):
         question = self._question
         return Privileged(
             references=question.references,
-            gold_actions=question.gold_queries,
+            gold_actions=question.gold_queries or ((question.rewrite,) if question.rewrite else ()),
             hidden_state={
                 "rewrite": question.rewrite,
                 "gold_passages": list(question.gold_passages),
                 "kind": question.kind.value,
             },
         )
+
+    @property
+    def question_number(self) -> int:
+        """Number of the question being answered; 0 unless the task is a whole conversation."""
+        return self._progress.question
 
     @property
     def _tags(self) -> bool:
