@@ -53,10 +53,15 @@ class Index:
         """Numbers of the best texts, best first, ties in the order of the texts."""
         return self._find(query, limit)
 
+    def words(self, text: str) -> list[str]:
+        """The stemmed words that count in `text`, in order."""
+        found: list[str] = self._analyzer.analyze(text)
+        return found
+
     def _search(self, query: str, limit: int) -> tuple[int, ...]:
         import tantivy
 
-        terms = self._analyzer.analyze(query)
+        terms = self.words(query)
         if not terms:
             return ()
         clauses = [
