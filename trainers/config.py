@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-import turngym
 from turngym.config import Config, load_config
 from turngym.envs.env import TextEnv
+from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers.losses import ClipConfig
 from turngym.trainers.rollout import RolloutConfig
@@ -49,7 +49,7 @@ class EnvConfig(Config):
         """
         options = self.model_extra or {}
         try:
-            return turngym.make(self.id, **options)
+            return make(self.id, **options)
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.web_shop.catalog import SPLITS, Goal, Split
+from turngym.envs.web_shop.expert import expert
 from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.pages import render
 from turngym.envs.web_shop.score import Score, score
@@ -103,6 +104,10 @@ class WebShop(TextEnv):
             "rewards": _parts(result),
         }
         return (user(self._page(result.total)),), result.total, True, False, info
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """The scripted buyer of the bundled catalogue (`web_shop.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
 
     @property
     def privileged(self) -> Privileged:
