@@ -8,11 +8,12 @@ import threading
 from dataclasses import replace
 
 import pytest
-from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import check_env as gymnasium_check
 from hypothesis import given
 from hypothesis import strategies as st
 
 import turngym
+from turngym.envs.check import check_env
 from turngym.envs.web_shop.catalog import Goal, Listed, OptionGroup, Product, Review
 from turngym.envs.web_shop.env import WebShop
 from turngym.envs.web_shop.pages import render
@@ -381,4 +382,12 @@ def test_a_thousand_episodes_share_one_catalog_and_one_index():
 
 
 def test_gymnasium_checks_pass():
-    check_env(WebShop(num_products=100), skip_render_check=True)
+    gymnasium_check(WebShop(num_products=100), skip_render_check=True)
+
+
+@pytest.mark.parametrize("size", [None, "demo"])
+def test_the_contract_holds(size):
+    check_env(
+        lambda: WebShop(num_products=100, size=size),
+        replies=("search[lamp]", "click[next >]", "nonsense", "search[\ud800]"),
+    )

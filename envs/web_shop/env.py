@@ -27,7 +27,7 @@ _BRACKETS = re.compile(r"[\[\]\s]+")
 _RULES = {
     "text": (
         "You shop for the user. Answer with one action: search[keywords] or click[button], such as "
-        "click[next >]. Open a product by clicking its id, choose its options, then click[buy now]."
+        "click[next >]. Open a product by clicking its id, choose its options, then click Buy Now."
     ),
     "brief": "Reply search[words] or click[button]. Buttons: ids, options, next >, < prev, buy now.",
 }
@@ -87,7 +87,7 @@ class WebShop(TextEnv):
         info = {"task_id": goal.task_id, "split": split, "anchor": self._anchor()}
         return (system(rules), user(page)), info
 
-    def step(self, action: Message) -> StepResult:  # type: ignore[override]
+    def step(self, action: Message) -> StepResult:
         """One action; the reward is the score, and comes with the purchase."""
         parsed = parse_action(action.content)
         after = take(self._shop, self._session, *parsed) if parsed else None
