@@ -279,6 +279,14 @@ def test_every_task_is_found_in_its_split_and_targets_a_product_sold_there():
             assert (home, goal.task_id) == (split, task) and goal.target.asin in sold
 
 
+def test_a_million_products_cost_nothing_until_they_are_shown():
+    env = WebShop(num_products=1_000_000)
+    tasks = env.tasks("test")
+    assert len(tasks) == 1_000_000 * GOALS_PER_PRODUCT
+    split, goal = env.market.find(tasks[-1])
+    assert split == "test" and goal.target == env.market.products("test")[999_999]
+
+
 def test_a_task_keeps_its_words_whatever_the_seed_and_the_process():
     env = WebShop()
     task = env.tasks("test")[7]

@@ -106,12 +106,14 @@ class WebShop(TextEnv):
         return (user(self._page(result.total)),), result.total, True, False, info
 
     def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
-        """The scripted buyer of the bundled catalogue (`web_shop.expert`)."""
+        """What the scripted buyer does next (`web_shop.expert`)."""
         return expert(messages, noise=noise, seed=seed)
 
     @property
     def privileged(self) -> Privileged:
-        """The target product and the actions that buy it."""
+        """The target product and the actions that buy it; nothing before the first reset."""
+        if not hasattr(self, "_session"):
+            return Privileged()
         goal = self._session.goal
         clicks = [goal.target.asin.lower(), *(option.value for option in goal.options), "buy now"]
         return Privileged(
