@@ -66,18 +66,14 @@ def generate(
     training = model.training
     model.eval()
     try:
-        capacity = max(len(draft.ids) + min(draft.max_new_tokens, _ROOM) for draft in drafts)
-        cache = BatchCache([draft.past for draft in drafts], capacity)
-        _reply(model, tokenizer, cache, list(drafts), stop_ids)
+        _reply(model, tokenizer, list(drafts), stop_ids)
     finally:
         model.train(training)
     return list(drafts)
 
 
-def _reply(
-    model: Any, tokenizer: Any, cache: BatchCache, rows: list[Draft], stop_ids: Set[int]
-) -> None:
-    logits = _prefill(model, cache, rows)
+def _reply(model: Any, tokenizer: Any, rows: list[Draft], stop_ids: Set[int]) -> None:
+    cache, logits = _read(model, rows)
     lengths = torch.tensor([len(draft.ids) for draft in rows])
     live = torch.ones(len(rows), dtype=torch.bool)
     for position in range(max(draft.max_new_tokens for draft in rows)):
@@ -96,6 +92,28 @@ def _reply(
         states = _forward(model, cache, tokens.unsqueeze(1), lengths.unsqueeze(1))
         logits = head_logits(model, states[:, 0])
         lengths += live
+
+
+def _read(model: Any, drafts: Sequence[Draft]) -> tuple[BatchCache, Tensor]:
+    """The cache and [R, V] logits after the prompts.
+
+    Rows without a past that have the same prompt (the members of a group) are computed once.
+    """
+    place: dict[bytes | int, int] = {}
+    row_of_draft = []
+    unique: list[Draft] = []
+    for index, draft in enumerate(drafts):
+        key = draft.ids.tobytes() if draft.past is None else index
+        if place.setdefault(key, len(unique)) == len(unique):
+            unique.append(draft)
+        row_of_draft.append(place[key])
+    capacity = max(len(draft.ids) + min(draft.max_new_tokens, _ROOM) for draft in drafts)
+    cache = BatchCache([draft.past for draft in unique], capacity)
+    logits = _prefill(model, cache, unique)
+    if len(unique) < len(drafts):
+        rows = torch.tensor(row_of_draft, device=model.device)
+        cache, logits = cache.rows(rows), logits[rows]
+    return cache, logits
 
 
 def _prefill(model: Any, cache: BatchCache, drafts: Sequence[Draft]) -> Tensor:

@@ -180,3 +180,16 @@ def test_a_reply_that_is_no_longer_wanted_leaves_the_others_alone():
     )
     assert {t.status.value for t in found} == {"agent_timeout"}
     assert len(play(agent)[0].turns) == 4  # and the agent still works
+
+
+def test_the_prompt_of_a_group_is_computed_once_and_its_members_go_their_own_ways():
+    agent, computed = HFAgent(tiny_model(), tiny_tokenizer()), []
+    agent.model.get_decoder().register_forward_pre_hook(
+        lambda _, __, named: computed.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    found = play(agent)
+    assert computed[0][0] == 1  # all six begin with the words of Guess
+    assert [rows for rows, width in computed[1:] if width == 1][0] == 6
+    first = [bytes(t.turns[0].completion.reply_ids) for t in found]
+    assert len(set(first)) == 6
+    assert tokens(found) == tokens(play(HFAgent(tiny_model(), tiny_tokenizer()), concurrency=1))
