@@ -82,7 +82,8 @@ def evaluate(
     from turngym.trainers.policy import Policy
 
     config = load_recipe(recipe, overrides or [])
-    policy = Policy.load(config.policy, checkpoint)
+    deterministic = config.rollout.deterministic
+    policy = Policy.load(config.policy, checkpoint, deterministic=deterministic)
     writer = None if out is None else TrajectoryWriter(out)
     for temperature in config.evaluation.temperatures:
         found = play(
