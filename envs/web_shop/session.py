@@ -9,7 +9,18 @@ from typing import Any, Literal
 from turngym.envs.web_shop.catalog import Catalog, Goal, Product, Split
 from turngym.envs.web_shop.search import Index
 
-__all__ = ["SUB_PAGES", "Page", "Session", "Shop", "clickables", "parse_action", "take"]
+__all__ = [
+    "SUB_PAGES",
+    "Page",
+    "Session",
+    "Shop",
+    "clickables",
+    "parse_action",
+    "product",
+    "shown",
+    "sub_pages",
+    "take",
+]
 
 Page = Literal["index", "results", "item", "sub", "done"]
 SUB_PAGES = ("Description", "Features", "Reviews", "Attributes")
@@ -88,7 +99,7 @@ def clickables(shop: Shop, session: Session) -> dict[str, str]:
 def take(shop: Shop, session: Session, name: str, argument: str) -> Session | None:
     """The visit after an action; None when the action is not possible here."""
     if name == "search":
-        return search(shop, session, argument, 1)
+        return _search(shop, session, argument, 1)
     if name != "click":
         return None
     meaning = clickables(shop, session).get(argument)
@@ -102,27 +113,27 @@ def take(shop: Shop, session: Session, name: str, argument: str) -> Session | No
     if kind == "option":
         options = tuple({**dict(session.options), detail: argument}.items())
         return replace(session, page="item", options=options)
-    return press(shop, session, argument)
+    return _press(shop, session, argument)
 
 
-def press(shop: Shop, session: Session, button: str) -> Session:
+def _press(shop: Shop, session: Session, button: str) -> Session:
     """The visit after one of the fixed buttons."""
     if button == "back to search":
         return Session(split=session.split, goal=session.goal)
     if button == "buy now":
         return replace(session, page="done")
     if button == "next >":
-        return search(shop, session, session.query, session.page_number + 1)
+        return _search(shop, session, session.query, session.page_number + 1)
     if button == "< prev" and session.page == "results":
-        return search(shop, session, session.query, session.page_number - 1)
+        return _search(shop, session, session.query, session.page_number - 1)
     if button == "< prev" and session.page == "item":
-        return search(shop, session, session.query, session.page_number)
+        return _search(shop, session, session.query, session.page_number)
     if button == "< prev":
         return replace(session, page="item", sub_page="")
     return replace(session, page="sub", sub_page=button.capitalize())
 
 
-def search(shop: Shop, session: Session, query: str, page_number: int) -> Session:
+def _search(shop: Shop, session: Session, query: str, page_number: int) -> Session:
     """A results page; it forgets the open product and the chosen options."""
     return replace(
         session,
