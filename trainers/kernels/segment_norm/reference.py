@@ -17,7 +17,7 @@ __all__ = ["NormRule", "Normed", "Singleton", "segment_norm"]
 
 Singleton = Literal["zero", "raw", "drop"]
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """A deviation below this share of the values' root mean square is rounding, not spread."""
 
 
@@ -86,7 +86,7 @@ def segment_norm(
         mean = torch.where(one, 0, mean)
     centred = x - mean[key]
     var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
-    floor = (mean.square() + var).sqrt().mul(_ROUNDING).clamp(min=rule.std_floor)
+    floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
     flat = (var.sqrt() <= floor) & (count > 1)
 
     factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
