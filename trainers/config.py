@@ -139,7 +139,7 @@ class TrainConfig(Config):
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
     """Passes over each rollout."""
-    max_tokens_per_forward: int = Field(default=16384, ge=1)
+    max_tokens_per_forward: int = Field(default=2048, ge=1)
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -20,6 +20,7 @@ from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
 from turngym.errors import (
     AgentTimeoutError,
+    ContextOverflow,
     EnvironmentFailure,
     InfraFailure,
     InfraTimeout,
@@ -46,6 +47,7 @@ __all__ = ["Episode", "Group", "Origin", "RolloutConfig"]
 T = TypeVar("T")
 
 STATUS_OF_ERROR: tuple[tuple[type[BaseException], EpisodeStatus], ...] = (
+    (ContextOverflow, EpisodeStatus.TRUNCATED),
     (AgentTimeoutError, EpisodeStatus.AGENT_TIMEOUT),
     (JudgeFailure, EpisodeStatus.JUDGE_ERROR),
     (SimulatorFailure, EpisodeStatus.SIMULATOR_ERROR),

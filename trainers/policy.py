@@ -24,8 +24,13 @@ class Policy:
     device: torch.device
 
     @classmethod
-    def load(cls, config: PolicyConfig, checkpoint: Path | None = None) -> Policy:
+    def load(
+        cls, config: PolicyConfig, checkpoint: Path | None = None, *, deterministic: bool = True
+    ) -> Policy:
         """The policy named in the settings, or the one in a checkpoint folder.
+
+        `deterministic` must be that of the rollouts the policy is used in: it makes the agent wait
+        for every live episode.
 
         Raises:
             ConfigError: nothing can be loaded from there.
@@ -35,10 +40,12 @@ class Policy:
         device = torch.device(_device(config.device))
         model, tokenizer = _load(config, checkpoint)
         model = model.to(device=device, dtype=getattr(torch, config.dtype))
-        return cls(model, tokenizer, HFAgent(model, tokenizer), device)
+        agent = HFAgent(model, tokenizer, deterministic=deterministic)
+        return cls(model, tokenizer, agent, device)
 
 
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
+    """Model and tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from turngym.agents.tiny import load_tiny

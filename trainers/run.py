@@ -100,9 +100,7 @@ class Run:
     def _take_back(path: Path, step: int) -> None:
         # Evaluations at `step` itself were made after the checkpoint, but for the one before all.
         kept = [
-            line
-            for line in _lines(path)
-            if line["step"] < step or (step > 0 and line["step"] == 0)
+            line for line in _lines(path) if line["step"] < step or (step > 0 and line["step"] == 0)
         ]
         draft = path.with_suffix(".draft")
         draft.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))

@@ -40,7 +40,7 @@ class SFTConfig(Config):
     steps: int = Field(default=2000, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Trajectories per step."""
-    max_tokens_per_forward: int = Field(default=16384, ge=1)
+    max_tokens_per_forward: int = Field(default=2048, ge=1)
     seed: int = 0
 
 

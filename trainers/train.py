@@ -60,8 +60,10 @@ def train(
         torch.set_num_threads(config.threads)
     saved = checkpoint.latest(folder) if resume else None
     start = 0 if saved is None else checkpoint.read_state(saved).step
+    policy = Policy.load(config.policy, saved, deterministic=config.rollout.deterministic)
+    tasks = config.env.make().tasks("train")
+    # Only now, when everything that a mistake could break has been loaded.
     run = Run.resume(folder, config, start) if resume else Run.start(folder, config)
-    policy = Policy.load(config.policy, saved)
     optimizer = make_optimizer(policy.model, config.optimizer)
     if saved is None:
         _evaluate(run, policy, 0, "before", report)
@@ -74,7 +76,6 @@ def train(
         keep = config.keep_checkpoints
         checkpoint.save(folder, policy.model, policy.tokenizer, optimizer, state, keep)
 
-    tasks = config.env.make().tasks("train")
     for step in range(start, config.steps):
         try:
             experience = _explore(run, policy, plan(config, tasks, step), step)
@@ -135,7 +136,7 @@ def _learn(
         policy_version=step,
         skipped=done.skipped > 0,
         seconds={"rollout": experience.seconds, "update": seconds},
-        metrics={**figures(experience.trajectories, batch), **credit.metrics, **done.metrics},
+        metrics={**figures(experience.trajectories, batch), **_floats(credit), **done.metrics},
     )
 
 
@@ -159,3 +160,7 @@ def _evaluate(run: Run, policy: Policy, step: int, label: str, report: Report) -
             )
         run.log_evaluation(step, name, found)
         report(f"{label} at temperature {temperature:g}: held-out success {found.success}")
+
+
+def _floats(credit: Credit) -> dict[str, float]:
+    return {name: float(value) for name, value in credit.metrics.items()}

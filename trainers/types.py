@@ -228,7 +228,8 @@ class Credit:
     """[N] float32 weight of each token in the loss; None: 1."""
     returns: Tensor | None = None
     """[K] or [N] float32 regression target of a value head."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalar tensors: `float(...)` waits for the device, so only the logger reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,11 +161,13 @@ class ConversationalQA(TextEnv):
     def privileged(self) -> Privileged:
         """References, gold searches and rewrite of the question being answered."""
         question = self._question
+        rewrites = [question.rewrite] if question.rewrite else []
+        queries = question.gold_queries or tuple(rewrites)
         return Privileged(
             references=question.references,
-            gold_actions=question.gold_queries or ((question.rewrite,) if question.rewrite else ()),
+            gold_actions=tuple(f"<search> {query} </search>" for query in queries),
             hidden_state={
-                "rewrite": question.rewrite,
+                "rewrites": rewrites,
                 "gold_passages": list(question.gold_passages),
                 "kind": question.kind.value,
             },

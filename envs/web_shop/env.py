@@ -5,12 +5,14 @@ After Yao et al. 2022 (arXiv 2207.01206) and its released code, without Java, HT
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
-from turngym.envs.web_shop.catalogue import SPLITS, Goal, Split
+from turngym.envs.web_shop.catalog import SPLITS, Goal, Split
+from turngym.envs.web_shop.expert import expert
 from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.pages import render
 from turngym.envs.web_shop.score import Score, score
@@ -21,6 +23,7 @@ from turngym.types import Message, Privileged, TurnStatus, system, user
 
 __all__ = ["WebShop"]
 
+_BRACKETS = re.compile(r"[\[\]\s]+")
 _RULES = {
     "text": (
         "You shop for the user. Answer with one action: search[keywords] or click[button], such as "
@@ -38,7 +41,7 @@ class WebShop(TextEnv):
 
     Args:
         size: None for the full pages, `demo` for short ones (`settings.PRESETS`).
-        settings: fields of `WebShopSettings`, such as `num_products=100` or `catalogue="folder"`.
+        settings: fields of `WebShopSettings`, such as `num_products=100` or `catalog="folder"`.
 
     `reset(options=...)` takes `split` (train, dev, test) and `task_id`; a task belongs to one split.
     With neither, a training task is drawn. `info` of the last step has `outcome`, `success` and
@@ -46,7 +49,7 @@ class WebShop(TextEnv):
 
     Raises:
         ConfigError: an unknown setting, or a value out of range.
-        DataError: the catalogue is missing or malformed.
+        DataError: the catalog is missing or malformed.
         MissingExtraError: tantivy is not installed.
 
     Example:
@@ -61,7 +64,8 @@ class WebShop(TextEnv):
         self.settings = settings_for(size, settings)
         super().__init__(max_turns=self.settings.max_turns)
         stock = self.settings
-        self.market = open_market(stock.catalogue, stock.num_products, stock.seed, stock.goals)
+        catalog = None if stock.catalog is None else stock.catalog.resolve()
+        self.market = open_market(catalog, stock.num_products, stock.seed, stock.goals)
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a product that is asked for."""
@@ -101,6 +105,10 @@ class WebShop(TextEnv):
         }
         return (user(self._page(result.total)),), result.total, True, False, info
 
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """The scripted buyer of the bundled catalogue (`web_shop.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
+
     @property
     def privileged(self) -> Privileged:
         """The target product and the actions that buy it."""
@@ -109,7 +117,7 @@ class WebShop(TextEnv):
         return Privileged(
             references=(goal.target.asin,),
             gold_actions=(
-                f"search[{goal.target.title.lower()}]",
+                f"search[{_BRACKETS.sub(' ', goal.target.title.lower())}]",
                 *(f"click[{name}]" for name in clicks),
             ),
             hidden_state={"attributes": list(goal.attributes), "price_upper": goal.price_upper},

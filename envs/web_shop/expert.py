@@ -1,4 +1,4 @@
-"""A scripted buyer for the bundled catalogue that sees only what an agent sees.
+"""A scripted buyer for the bundled catalog that sees only what an agent sees.
 
 `expert(messages)` buys what was asked for. `expert(messages, noise=..., seed=...)` makes mistakes a
 policy can learn to leave out: too few search words, any item, no option. Both are pure functions.
@@ -50,7 +50,7 @@ def expert(messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) ->
         seed: keys the mistakes, together with the number of actions so far.
 
     Raises:
-        DataError: the instruction is not one of the bundled catalogue's.
+        DataError: the instruction is not one of the bundled catalog's.
     """
     actions = [message.content for message in messages if message.role == "assistant"]
     rng = random.Random(f"{seed}/{len(actions)}")

@@ -8,12 +8,15 @@ import functools
 
 __all__ = ["token_set_ratio"]
 
+_DROPPED = dict.fromkeys(range(128, 256))
+"""thefuzz means to keep ASCII only, and drops the Latin-1 letters alone: 'café' becomes 'caf'."""
+
 
 @functools.lru_cache(maxsize=65536)
 def token_set_ratio(left: str, right: str) -> int:
     """Likeness of the two sets of words, 0 to 100; 100 when one contains the other.
 
-    Case and everything but letters and digits are ignored. 0 when either text has no word.
+    Only letters and digits count, and case does not; 0 when either text has no word.
     """
     words, others = set(_words(left)), set(_words(right))
     if not words or not others:
@@ -31,8 +34,8 @@ def token_set_ratio(left: str, right: str) -> int:
 
 
 def _words(text: str) -> list[str]:
-    # An underscore counts as a letter, as in the regular expression \w that thefuzz is built on.
-    return "".join(c if c.isalnum() or c == "_" else " " for c in text.lower()).split()
+    kept = text.translate(_DROPPED).lower()
+    return "".join(letter if letter.isalnum() else " " for letter in kept).split()
 
 
 def _ratio(left: str, right: str) -> float:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from turngym.envs.web_shop.catalogue import UNLIMITED, GoalOption
+from turngym.envs.web_shop.catalog import UNLIMITED, GoalOption
 
 __all__ = ["instruction_text", "price_limit"]
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from turngym.envs.web_shop.catalogue import Catalogue, Goal, Split
+from turngym.envs.web_shop.catalog import Catalog, Goal, Split
 from turngym.envs.web_shop.search import Index
 from turngym.errors import ConfigError
 
@@ -22,7 +22,7 @@ _BUNDLED_SIZES = range(100, 1_000_001)
 class Market(Protocol):
     """The products, search engines and tasks of all splits."""
 
-    def products(self, split: Split) -> Catalogue:
+    def products(self, split: Split) -> Catalog:
         """What the shop of this split sells."""
         ...
 
@@ -45,7 +45,7 @@ class Market(Protocol):
 
 @functools.lru_cache(maxsize=8)
 def open_market(
-    catalogue: Path | None,
+    catalog: Path | None,
     num_products: int | None,
     seed: int,
     goals: Literal["synthetic", "human"],
@@ -53,23 +53,23 @@ def open_market(
     """The market with this stock; the same object for the same arguments.
 
     Raises:
-        ConfigError: a size or a kind of goals that the bundled catalogue does not have.
+        ConfigError: a size or a kind of goals that the bundled catalog does not have.
         DataError: missing or malformed files.
     """
-    if catalogue is not None:
-        from turngym.envs.web_shop.files import FileMarket
+    if catalog is not None:
+        from turngym.envs.web_shop.file_market import FileMarket
 
-        return FileMarket(catalogue, num_products=num_products, seed=seed, goals=goals)
+        return FileMarket(catalog, num_products=num_products, seed=seed, goals=goals)
     from turngym.envs.web_shop.procedural import ProceduralMarket
 
     count = _DEFAULT_PRODUCTS if num_products is None else num_products
     if count not in _BUNDLED_SIZES:
         raise ConfigError(
-            f"num_products: the bundled catalogue has 100 to 1,000,000 products, got {count}"
+            f"num_products: the bundled catalog has 100 to 1,000,000 products, got {count}"
         )
     if goals == "human":
         raise ConfigError(
-            "goals='human' needs the original files: set catalogue to their folder, "
+            "goals='human' needs the original files: set catalog to their folder, "
             "or goals='synthetic'"
         )
     return ProceduralMarket(seed=seed, num_products=count)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from turngym.envs.web_shop.catalogue import Product
+from turngym.envs.web_shop.catalog import Product
 from turngym.envs.web_shop.session import Session, Shop, product, shown, sub_pages
 
 __all__ = ["Observation", "render"]

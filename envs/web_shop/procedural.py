@@ -1,4 +1,4 @@
-"""The bundled catalogue: products computed from their number, so that a million take no memory.
+"""The bundled catalog: products computed from their number, so that a million take no memory.
 
 Product k is a function of the seed and k alone, the same in every process. The splits are three
 shops of their own (train sells products 0 to n-1, dev the next n, test the last n), and a hash of
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from turngym.envs.web_shop.catalogue import SPLITS, Goal, GoalOption, Product, Split
+from turngym.envs.web_shop.catalog import SPLITS, Goal, GoalOption, Product, Split
 from turngym.envs.web_shop.goals import instruction_text, price_limit
 from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.search import Index
@@ -31,7 +31,7 @@ _STRIDE = 7919
 
 
 class ProceduralProducts(Sequence[Product]):
-    """Products `first` to `first + count - 1` of the endless catalogue with this seed."""
+    """Products `first` to `first + count - 1` of the endless catalog with this seed."""
 
     def __init__(self, *, seed: int, first: int, count: int, split: Split, id_digits: int) -> None:
         self._seed, self._first, self._count = seed, first, count
@@ -66,11 +66,11 @@ class ProceduralProducts(Sequence[Product]):
         hidden = rng.choice([word for word in kind.attributes if word not in shown])
         return Product(
             asin=_asin(self._first + number, self._id_digits),
-            title=f"{words} {rng.choice(EXTRAS)}",
+            title=words,
             category=kind.category,
             query=kind.name,
             product_category=kind.path,
-            description=f"The {brand} {kind.name} is {shown[0]} and {shown[1]}.",
+            description=f"The {brand} {kind.name} is {shown[0]} and {shown[1]}, {rng.choice(EXTRAS)}.",
             bullets=(f"also {hidden}", f"made by {brand}", f"a {kind.name} to rely on"),
             attributes=(*shown, hidden),
             options=kind.options,
@@ -82,7 +82,7 @@ class ProceduralProducts(Sequence[Product]):
 
 
 class ProceduralMarket:
-    """The shops and tasks of the bundled catalogue: `num_products` products in each split.
+    """The shops and tasks of the bundled catalog: `num_products` products in each split.
 
     Task `B0123-2` is goal 2 (of `GOALS_PER_PRODUCT`) written for product B0123.
     """
@@ -125,8 +125,8 @@ class ProceduralMarket:
         """
         asin, dash, goal = task_id.rpartition("-")
         number = _number(asin, self._id_digits)
-        known = number is not None and number < len(SPLITS) * self._count
-        if not dash or not known or goal not in map(str, range(GOALS_PER_PRODUCT)):
+        goals = map(str, range(GOALS_PER_PRODUCT))
+        if number is None or number >= len(SPLITS) * self._count or not dash or goal not in goals:
             example = self.tasks("train")[0]
             raise UnknownNameError("task", task_id, [f"{example} and others"], "See tasks(split).")
         split = SPLITS[number // self._count]
@@ -186,4 +186,5 @@ def _number(asin: str, digits: int) -> int | None:
     code = asin[1:]
     if asin[:1] != "B" or len(code) != digits or not (code.isascii() and code.isdigit()):
         return None
-    return int(code) * pow(_STRIDE, -1, 10**digits) % 10**digits
+    number: int = int(code) * pow(_STRIDE, -1, 10**digits) % 10**digits
+    return number

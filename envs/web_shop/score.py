@@ -6,16 +6,16 @@ score = r_type * (n_att + n_opt + [price <= limit]) / (|attributes| + |options| 
 from dataclasses import dataclass
 from typing import Literal
 
-from turngym.envs.web_shop.catalogue import Goal, GoalOption, Product
+from turngym.envs.web_shop.catalog import Goal, GoalOption, Product
 from turngym.envs.web_shop.fuzzy import token_set_ratio
 
-__all__ = ["COLOURS", "Preset", "Score", "normalize_colour", "score", "title_score"]
+__all__ = ["COLORS", "Preset", "Score", "normalize_color", "score", "title_score"]
 
 Preset = Literal["original", "strict"]
 
 _ALIKE = 85
 
-COLOURS = tuple(
+COLORS = tuple(
     """
     alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown
     burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee
@@ -51,7 +51,7 @@ def score(
     """What buying `product` with the `chosen` (name, value) options is worth for `goal`.
 
     Args:
-        preset: `original` keeps the released code's laxity about options: colour words replace any
+        preset: `original` keeps the released code's laxity about options: color words replace any
             text that contains them, and likeness above 85 is enough. `strict` wants equality.
     """
     attributes = sum(_has_attribute(product, wanted) for wanted in goal.attributes)
@@ -85,9 +85,9 @@ def title_score(nouns: tuple[str, ...], wanted: tuple[str, ...]) -> float:
     return len(set(nouns) & set(wanted)) / len(wanted) if wanted else 0.2
 
 
-def normalize_colour(text: str) -> str:
-    """The first colour word inside `text`, or `text` itself: 'dark navy' gives 'dark'."""
-    return next((colour for colour in COLOURS if colour in text), text)
+def normalize_color(text: str) -> str:
+    """The first color word inside `text`, or `text` itself: 'dark navy' gives 'dark'."""
+    return next((color for color in COLORS if color in text), text)
 
 
 def _type_reward(likeness: float, match: bool) -> float:
@@ -113,13 +113,13 @@ def _has_attribute(product: Product, wanted: str) -> bool:
 
 def _alike(wanted: GoalOption, chosen: tuple[tuple[str, str], ...]) -> bool:
     if wanted.name is None:
-        text = normalize_colour(wanted.value)
+        text = normalize_color(wanted.value)
     else:
         # The released code passes (name, value) pairs of synthetic goals on to functions that
-        # expect a text: the colour rule sees two whole elements, the likeness the pair as printed.
+        # expect a text: the color rule sees two whole elements, the likeness the pair as printed.
         pair = (wanted.name, wanted.value)
-        text = next((colour for colour in COLOURS if colour in pair), str(pair))
-    return any(token_set_ratio(normalize_colour(value), text) > _ALIKE for _, value in chosen)
+        text = next((color for color in COLORS if color in pair), str(pair))
+    return any(token_set_ratio(normalize_color(value), text) > _ALIKE for _, value in chosen)
 
 
 def _equal(wanted: GoalOption, chosen: tuple[tuple[str, str], ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Full-text search over a catalogue: BM25 by tantivy.
+"""Full-text search over a catalog: BM25 by tantivy.
 
 tantivy was chosen over bm25s by measurement (benchmarks/web_shop.py): one small wheel without
 dependencies, no compilation in each process, and at 100,000 products well under a millisecond.
@@ -18,7 +18,7 @@ from turngym.errors import MissingExtraError
 __all__ = ["Index"]
 
 _HEAP_BYTES = 512_000_000
-"""Room for one segment of a million short texts: ties then follow the order of the catalogue."""
+"""Room for one segment of a million short texts: ties then follow the order of the catalog."""
 
 
 class Index:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from turngym.envs.web_shop.catalogue import Catalogue, Goal, Product, Split
+from turngym.envs.web_shop.catalog import Catalog, Goal, Product, Split
 from turngym.envs.web_shop.search import Index
 
 __all__ = ["SUB_PAGES", "Page", "Session", "Shop", "clickables", "parse_action", "take"]
@@ -21,7 +21,7 @@ _ACTION = re.compile(r"(.+)\[(.+)\]")
 class Shop:
     """A split's products and search engine, and how many of them a page shows."""
 
-    products: Catalogue
+    products: Catalog
     index: Index
     page_size: int
     show_attributes: bool
@@ -29,7 +29,7 @@ class Shop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where the visitor stands. Products are numbers in the shop's catalogue."""
+    """Where the visitor stands. Products are numbers in the shop's catalog."""
 
     split: Split
     goal: Goal

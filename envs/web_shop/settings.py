@@ -18,14 +18,14 @@ __all__ = ["PRESETS", "WebShopSettings", "settings_for"]
 class WebShopSettings(Config):
     """How a shop is stocked, shown and scored."""
 
-    catalogue: Path | None = None
-    """Folder or product file in the original's format; None is the bundled procedural catalogue."""
+    catalog: Path | None = None
+    """Folder or product file in the original's format; None is the bundled procedural catalog."""
     num_products: int | None = Field(default=None, ge=1)
     """Bundled: products in each split's shop (100 to 1,000,000; 1,000 when None). Files: at most so many."""
     seed: int = 0
     """Decides the bundled products, the price limits of goals and prices given as a range."""
     goals: Literal["synthetic", "human"] = "synthetic"
-    """`human`: instructions written by people, from the files; the bundled catalogue has none."""
+    """`human`: instructions written by people, from the files; the bundled catalog has none."""
     preset: Preset = "original"
     """`original` keeps the released score's laxity about options, `strict` wants them equal."""
     observation: Observation = "text"
@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "preset": "strict",
         "observation": "brief",
         "page_size": 4,
-        "max_title_words": 4,
+        "max_title_words": 8,
         "max_turns": 8,
     },
 }

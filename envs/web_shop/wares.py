@@ -1,4 +1,4 @@
-"""What the procedural catalogue sells: kinds of goods and the words they are described with.
+"""What the procedural catalog sells: kinds of goods and the words they are described with.
 
 All names are invented. Every product of a kind comes in the same options, so that an item that fits
 the instruction can always be bought as asked.
@@ -6,7 +6,7 @@ the instruction can always be bought as asked.
 
 from dataclasses import dataclass
 
-from turngym.envs.web_shop.catalogue import OptionGroup
+from turngym.envs.web_shop.catalog import OptionGroup
 
 __all__ = ["BRANDS", "EXTRAS", "KINDS", "Kind"]
 
@@ -31,8 +31,8 @@ BRANDS = tuple(
     Brisk Corvo Delmar Estrell
     """.split()
 )
-EXTRAS = ("for everyday use", "gift ready", "new edition", "classic series", "value line")
-"""Endings of long titles."""
+EXTRAS = ("for everyday use", "ready to give away", "new this year", "a classic", "good value")
+"""Endings of descriptions."""
 
 _LETTERS = ("small", "medium", "large", "x-large")
 _SHOES = ("6", "7", "8", "9", "10")

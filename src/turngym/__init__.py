@@ -12,6 +12,7 @@ if not (_here / "envs").is_dir():  # a checkout that lost its links (Windows, so
     __path__.append(str(_here.parents[1]))
 
 from turngym.bridge import call  # noqa: E402
+from turngym.envs.check import check_env  # noqa: E402
 from turngym.envs.env import TextEnv  # noqa: E402
 from turngym.envs.registry import make, register  # noqa: E402
 from turngym.types import Message, ToolCall, Trajectory, Turn  # noqa: E402
@@ -25,6 +26,7 @@ __all__ = [
     "Turn",
     "__version__",
     "call",
+    "check_env",
     "make",
     "register",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 __all__ = [
     "SPLITS",
     "UNLIMITED",
-    "Catalogue",
+    "Catalog",
     "Goal",
     "GoalOption",
     "Listed",
@@ -68,9 +68,11 @@ class Product:
     @property
     def search_text(self) -> str:
         """What the search engine indexes: title, description, first bullet, options."""
-        values = [f"{group.name}: {value}" for group in self.options for value in group.values]
-        first = self.bullets[:1]
-        return " ".join([self.title, self.description, *first, *values]).lower()
+        options = ", and ".join(
+            f"{group.name}: {', '.join(group.values)}" for group in self.options
+        )
+        first = self.bullets[0] if self.bullets else ""
+        return f"{self.title} {self.description} {first} {options}".lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Goal:
         return self  # immutable all the way down
 
 
-class Catalogue(Protocol):
+class Catalog(Protocol):
     """The products of one shop, by number."""
 
     def __len__(self) -> int: ...
