@@ -143,7 +143,7 @@ class ConversationalQA(TextEnv):
         self._update(shown=sum(len(message.content) for message in messages))
         return messages, {"task_id": task.id, "split": split, "anchor": self._anchor()}
 
-    def step(self, action: Message) -> StepResult:  # type: ignore[override]
+    def step(self, action: Message) -> StepResult:
         """One reply; the score comes when the last question is over."""
         self._update(replies=self._progress.replies + 1)
         parsed, verdict_reward = self._parse(action)

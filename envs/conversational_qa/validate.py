@@ -102,12 +102,12 @@ def _play(
     while True:
         rewrites[env.question_number] = bool(env.privileged.hidden_state["rewrites"])
         reply = script(messages, env.privileged)
-        new, reward, terminated, truncated, _ = env.step(reply)
+        new, reward, terminated, truncated, _ = env.step(assistant(reply))
         messages += [assistant(reply), *new]
         total += reward
         if terminated or truncated:
             break
-    share = sum(rewrites.values())
+    share: float = sum(rewrites.values())
     if env.settings.intent_at == "end":
         share = share / len(rewrites)
     return total, 1.0 + env.settings.intent_weight * share
