@@ -2,6 +2,7 @@
 
 from turngym.trainers.losses.clip import ClipConfig, clip_loss
 from turngym.trainers.losses.denominators import Aggregation, Denominators, loss_tokens
+from turngym.trainers.losses.fused import ScoringPlan, fused_policy_loss, plan_scoring
 from turngym.trainers.losses.mismatch import MismatchConfig, mismatch_weight
 from turngym.trainers.losses.value import ValueConfig, value_loss
 
@@ -10,9 +11,12 @@ __all__ = [
     "ClipConfig",
     "Denominators",
     "MismatchConfig",
+    "ScoringPlan",
     "ValueConfig",
     "clip_loss",
+    "fused_policy_loss",
     "loss_tokens",
     "mismatch_weight",
+    "plan_scoring",
     "value_loss",
 ]

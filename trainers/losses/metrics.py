@@ -30,19 +30,17 @@ def loss_metrics(
     `dropped_tokens` had log-probabilities that are not finite.
     """
     total = result.tokens.sum().clamp_min(1)
-    means = torch.stack(
-        [
-            (column * result.tokens).sum() / total
-            for column in (result.clipped, result.kl_old, result.kl_reference)
-        ]
-    )
+    columns = {"clip_fraction": result.clipped, "kl_old": result.kl_old}
+    if result.kl_reference is not None:
+        columns["kl_reference"] = result.kl_reference
+    means = torch.stack([(column * result.tokens).sum() / total for column in columns.values()])
     trained = result.tokens > 0
     quantiles = [
         segment_quantiles(column, trained, batch.turn_index, batch.max_turns).flatten()
         for column in (result.log_ratio.exp(), result.kl_old)
     ]
     values = torch.cat([means, *quantiles]).tolist()
-    names = ["clip_fraction", "kl_old", "kl_reference"] + [
+    names = list(columns) + [
         f"turn{position}/{name}_p{round(100 * level):02d}"
         for name in ("ratio", "kl")
         for position in range(batch.max_turns)

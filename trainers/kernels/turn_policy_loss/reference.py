@@ -5,8 +5,9 @@ Legend: N tokens, K turns, B trajectories.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -65,18 +66,18 @@ class TokenTerms:
 
     def span(self, start: int, stop: int) -> TokenTerms:
         """The terms of tokens start..stop-1."""
+        return self._each(lambda column: column[start:stop])
 
-        def cut(column: Tensor | None) -> Tensor | None:
-            return None if column is None else column[start:stop]
+    def take(self, tokens: Tensor) -> TokenTerms:
+        """The terms of the tokens whose positions are given, [M] int64 rising."""
+        return self._each(lambda column: column[tokens])
 
-        return TokenTerms(
-            old=self.old[start:stop],
-            turn=self.turn[start:stop],
-            mask=self.mask[start:stop],
-            advantage=cut(self.advantage),
-            weight=cut(self.weight),
-            reference=cut(self.reference),
-        )
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TokenTerms:
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        changed: dict[str, Any] = {
+            name: None if column is None else change(column) for name, column in given.items()
+        }
+        return TokenTerms(**changed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +109,8 @@ class TurnPolicyLoss:
     """[K] mean log-ratio of the trained tokens."""
     kl_old: Tensor
     """[K] mean k3 estimate of KL(new, old)."""
-    kl_reference: Tensor
-    """[K] mean estimate of KL(new, reference); 0 without a reference."""
+    kl_reference: Tensor | None
+    """[K] mean estimate of KL(new, reference); None without a reference."""
     clipped: Tensor
     """[K] fraction of the trained tokens whose gradient is cut by a clip."""
 
@@ -148,7 +149,7 @@ def turn_policy_loss(
         ratio, advantage, 1 - turns.low[turn], 1 + turns.high[turn], rule.dual_clip
     )
     loss = surrogate if tokens.weight is None else tokens.weight * surrogate
-    kl_reference = torch.zeros_like(mean_delta)
+    kl_reference = None
     if tokens.reference is not None:
         against = _masked(mask, logprobs - tokens.reference)
         penalty = kl_estimate(against, rule.kl, rule.kl_gradient)

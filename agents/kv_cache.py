@@ -1,0 +1,104 @@
+"""Key-value memory of a batch whose rows have different lengths.
+
+Legend: R rows, P positions, H key-value heads, D head size, Q new tokens per row.
+
+Row r keeps its tokens at positions 0..length[r]-1, so nothing is shifted or padded on the left. A
+row's past is found again in the next turn through a `Past`, a view that costs nothing until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["BatchCache", "Past", "attention_mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One row of a finished batch: the keys and values of an episode so far."""
+
+    cache: BatchCache
+    row: int
+    length: int
+    """Positions that hold tokens."""
+
+
+class BatchCache:
+    """What a Hugging Face model asks of `past_key_values`, over tensors that are written in place."""
+
+    def __init__(self, pasts: Sequence[Past | None], capacity: int, num_layers: int) -> None:
+        """An empty cache of `capacity` positions with the given pasts copied in."""
+        self._pasts, self._capacity = tuple(pasts), capacity
+        self._keys: list[Tensor | None] = [None] * num_layers
+        self._values: list[Tensor | None] = [None] * num_layers
+        self._write = torch.zeros(0)
+        self._seen = 0
+
+    def at(self, positions: Tensor, seen: int) -> None:
+        """Announce a forward pass.
+
+        Args:
+            positions: [R, Q] int64 where its tokens go.
+            seen: positions that attention may look at, counted from 0.
+        """
+        self._write, self._seen = positions, seen
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Store [R, H, Q, D] keys and values and give all of [R, H, seen, D]."""
+        rows = torch.arange(keys.shape[0], device=keys.device).unsqueeze(1)
+        for store, new in ((self._keys, keys), (self._values, values)):
+            held = store[layer]
+            if held is None:
+                held = store[layer] = self._start(store is self._keys, new, layer)
+            held[rows, :, self._write] = new.transpose(1, 2)
+        held_keys, held_values = self._keys[layer], self._values[layer]
+        assert held_keys is not None and held_values is not None
+        return held_keys[:, :, : self._seen], held_values[:, :, : self._seen]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        self._keys = [None if held is None else held[rows] for held in self._keys]
+        self._values = [None if held is None else held[rows] for held in self._values]
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Part of the interface; positions are always given, so nothing depends on it."""
+        return 0
+
+    def _start(self, is_key: bool, new: Tensor, layer: int) -> Tensor:
+        rows, heads, _, size = new.shape
+        held = new.new_zeros(rows, heads, self._capacity, size)
+        for row, past in enumerate(self._pasts):
+            if past is not None:
+                old = (past.cache._keys if is_key else past.cache._values)[layer]
+                assert old is not None
+                held[row, :, : past.length] = old[past.row, :, : past.length]
+        return held
+
+
+def attention_mask(config: Any, positions: Tensor, seen: int, dtype: torch.dtype) -> Any:
+    """Additive mask(s) [R, 1, Q, seen]: a token at position p sees positions 0..p.
+
+    Models whose layers slide get a window as well; models with layers of both kinds get a mask for
+    each, as their code expects it.
+    """
+    key = torch.arange(seen, device=positions.device)
+    ahead = key > positions.unsqueeze(2)  # [R, Q, seen]
+    window = getattr(config, "sliding_window", None)
+    slid = ahead if window is None else ahead | (key <= positions.unsqueeze(2) - window)
+
+    def additive(hidden: Tensor) -> Tensor:
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        return mask.masked_fill_(hidden, torch.finfo(dtype).min).unsqueeze(1)
+
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return additive(slid)
+    made = {"full_attention": ahead, "sliding_attention": slid}
+    return {kind: additive(made[kind]) for kind in set(kinds)}
