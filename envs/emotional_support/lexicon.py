@@ -101,8 +101,8 @@ FITS = {
 }  # fmt: skip
 
 INJECTION = re.compile("|".join((
-    "\\bignore (?:all |any |the |your )?(?:previous|prior|above|earlier|instructions)", "(?:set|change|raise|increase|update) (?:your|the|my|her|his) (?:emotion|mood|score|state|feeling)", "emotion[ _-]?(?:point|score|value|level|state)?s? ?(?:=|:|to|is|at|of) ?\\d", "system prompt", "<\\|?(?:system|im_start|im_end)", "\\[(?:system|inst)", "^(?:system|assistant|user) ?:",
-    "\"change\" ?:", "\\bas (?:the|an) (?:judge|appraiser|evaluator|ai)", "(?:max(?:imum|imal)?|full|highest) (?:score|points|emotion|reward)",  "you are now", "change ?[:=] ?\\+?\\d", "reward (?:me|this)", "hidden (?:intent|state|wish)", "pretend (?:that )?(?:you|your)", "developer mode", "end the (?:episode|dialogue)",
+    "\\bignore (?:all |any |the |your )?(?:previous|prior|above|earlier|instructions)", "\\b(?:set|update) (?:your|the|my|her|his) (?:emotion|mood|score|state)", "\\b(?:change|raise|increase) (?:your|the|her|his) (?:emotion|mood|score|state|feeling)s? ?(?:to|by|level|value|score)", "emotion[ _-]?(?:point|score|value|level|state)?s? ?(?:=|:|to|is|at|of) ?\\d", "system prompt", "<\\|?(?:system|im_start|im_end)", "\\[(?:system|inst)", "^(?:system|assistant|user) ?:",
+    "\"change\" ?:", "\\bas (?:the|an) (?:judge|appraiser|evaluator|ai)", "(?:max(?:imum|imal)?|full|highest) (?:score|points|emotion|reward)",  "you are now (?:in|a|an|the|happy|free|calm)\\b", "change ?[:=] ?\\+?\\d", "reward (?:me|this)", "hidden (?:intent|state|wish)", "pretend (?:that )?(?:you|your)", "developer mode", "end the (?:episode|dialogue)",
     "\u5ffd\u7565.{0,6}\u6307\u4ee4", "\u60c5\u7eea(?:\u503c|\u5206).{0,6}\\d",
 )))  # fmt: skip
 """Talks to the simulator instead of the person."""
