@@ -30,12 +30,13 @@ from turngym.trainers.credit.credit import (
     PresetConfig,
     TurnKey,
     column,
+    counted,
     credit,
     finish,
     of_turn,
     turn_position_key,
+    turn_return,
 )
-from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -88,10 +89,10 @@ def a2tgpo(batch: TurnBatch, config: A2tgpoConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         NormRule(eps=config.eps, eps_inside=config.eps_inside, singleton=config.singleton),
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
-    ahead = discounted_return(gain.values, batch.traj_of_turn, config.gamma)
-    count = discounted_return(exists.float(), batch.traj_of_turn, 1.0)
+    ahead = turn_return(batch, gain.values, config.gamma)
+    count = turn_return(batch, exists.float(), 1.0)
     turn = config.alpha * ahead / count.clamp(min=1).sqrt() + of_turn(batch, outcome.values)
     return finish(
         batch,

@@ -22,7 +22,6 @@ from turngym.config import Config
 from turngym.trainers.credit.credit import column, credit, norm_metrics
 from turngym.trainers.credit.gae_token import TOKEN_VALUES
 from turngym.trainers.credit.tokens import token_rewards, token_view, turn_means, whiten_tokens
-from turngym.trainers.kernels.discounted_return.reference import next_steps
 from turngym.trainers.kernels.gae import gae
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -48,10 +47,9 @@ def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
     """Token advantages and the critic's targets."""
     view = token_view(batch)
     values = column(batch, TOKEN_VALUES)
-    ends = view.mask & (next_steps(view.turn, view.mask, None).following == batch.num_tokens)
     rewards = token_rewards(batch, view, config.turn_reward_weight)
-    high = gae(rewards, values, view.traj, config.gamma_turn, config.lam_turn, mask=ends)
-    target = torch.where(ends, high.returns, 0)
+    high = gae(rewards, values, view.traj, config.gamma_turn, config.lam_turn, mask=view.ends_turn)
+    target = torch.where(view.ends_turn, high.returns, 0)
     low = gae(target, values, view.turn, config.gamma, config.lam, mask=view.mask)
     normed = whiten_tokens(low.advantage, view)
     token = normed.values if config.whiten else low.advantage

@@ -14,15 +14,17 @@ Legend: K turns.
 
 from typing import Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from turngym.config import Config
 from turngym.trainers.credit.credit import Need, column, credit, finish, step_rewards
 from turngym.trainers.credit.tokens import whiten_turns
-from turngym.trainers.kernels.gae import gae
+from turngym.trainers.kernels.gae import Advantages, gae
 from turngym.trainers.types import Credit, TurnBatch
 
-__all__ = ["TURN_VALUES", "GaeTurnConfig", "gae_turn"]
+__all__ = ["TURN_VALUES", "GaeTurnConfig", "gae_turn", "turn_gae"]
 
 TURN_VALUES = Need("values", "turn", "values")
 """[K] float32: the critic's value in the state before each turn."""
@@ -41,14 +43,19 @@ class GaeTurnConfig(Config):
 @credit("gae_turn", needs=(TURN_VALUES,))
 def gae_turn(batch: TurnBatch, config: GaeTurnConfig) -> Credit:
     """Turn advantages and the critic's targets."""
-    made = gae(
-        step_rewards(batch, config.turn_reward_weight),
-        column(batch, TURN_VALUES),
-        batch.traj_of_turn,
-        config.gamma,
-        config.lam,
-        mask=batch.turn_mask,
-    )
+    rewards = step_rewards(batch, config.turn_reward_weight)
+    made = turn_gae(batch, rewards, config.gamma, config.lam)
     normed = whiten_turns(made.advantage, batch)
     turn = normed.values if config.whiten else made.advantage
     return finish(batch, turn, {"batch": normed}, returns=made.returns)
+
+
+def turn_gae(batch: TurnBatch, rewards: Tensor, gamma: float, lam: float) -> Advantages:
+    """GAE over turns on `rewards` [K] with the critic's turn values.
+
+    Raises:
+        UsageError: the batch has no turn values.
+    """
+    values = torch.where(batch.turn_mask, column(batch, TURN_VALUES), 0)
+    row, longest = batch.traj_of_turn, batch.max_turns
+    return gae(rewards, values, row, gamma, lam, longest=longest)

@@ -18,20 +18,18 @@ Legend: K turns, B trajectories.
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from turngym.trainers.credit.credit import (
     PresetConfig,
+    counted,
     credit,
     finish,
-    group_of_turn,
     of_turn,
     scores,
     step_rewards,
+    turn_return,
 )
-from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -69,13 +67,13 @@ def gigpo(batch: TurnBatch, config: GigpoConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         NormRule(ddof=1, eps=config.eps, divide=divide, singleton=config.singleton),
-        mask=batch.traj_mask,
+        mask=counted(batch),
         weight=batch.cu_turns.diff() if config.episode_rows == "steps" else None,
     )
     rewards = step_rewards(batch, config.turn_reward_weight)
     step = segment_norm(
-        discounted_return(rewards, batch.traj_of_turn, config.gamma),
-        _dense(group_of_turn(batch), batch.anchor_of_turn),
+        turn_return(batch, rewards, config.gamma),
+        batch.anchor_of_turn,
         batch.num_turns,
         NormRule(ddof=1, eps=config.eps, divide=divide),
         mask=batch.turn_mask,
@@ -86,13 +84,3 @@ def gigpo(batch: TurnBatch, config: GigpoConfig) -> Credit:
         {"group": episode, "anchor": step},
         kept=of_turn(batch, episode.kept) if config.singleton == "drop" else None,
     )
-
-
-def _dense(first: Tensor, second: Tensor) -> Tensor:
-    """[K] int64 in 0..K-1, equal exactly where both arguments are, whatever numbers they hold."""
-    order = torch.argsort(second, stable=True)
-    order = order[torch.argsort(first[order], stable=True)]
-    sorted_first, sorted_second = first[order], second[order]
-    opens = (sorted_first.diff() != 0) | (sorted_second.diff() != 0)
-    rank = torch.cat([opens.new_zeros(min(1, first.shape[0])), opens]).cumsum(0)
-    return torch.empty_like(rank).scatter_(0, order, rank)

@@ -26,13 +26,14 @@ from turngym.trainers.credit.a2tgpo import INFO_GAIN, INFO_GAIN_MASK
 from turngym.trainers.credit.credit import (
     PresetConfig,
     column,
+    counted,
     credit,
     finish,
     group_of_turn,
     last_turn,
     of_turn,
+    turn_return,
 )
-from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -66,7 +67,7 @@ def igpo(batch: TurnBatch, config: IgpoConfig) -> Credit:
     steps = gain.values + torch.where(last_turn(batch), of_turn(batch, outcome.values), 0)
     return finish(
         batch,
-        discounted_return(steps, batch.traj_of_turn, config.gamma),
+        turn_return(batch, steps, config.gamma),
         {"gain": gain, "group": outcome},
         kept=of_turn(batch, outcome.kept) if config.singleton == "drop" else None,
     )
@@ -86,7 +87,7 @@ def _separate(batch: TurnBatch, exists: Tensor, config: IgpoConfig) -> tuple[Nor
         batch.group_of_traj,
         batch.num_groups,
         _rule(config),
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     return gain, outcome
 
@@ -98,7 +99,7 @@ def _joint(batch: TurnBatch, exists: Tensor, config: IgpoConfig) -> tuple[Normed
         torch.cat([group_of_turn(batch), batch.group_of_traj]),
         batch.num_groups,
         _rule(config),
-        mask=torch.cat([exists, batch.traj_mask]),
+        mask=torch.cat([exists, counted(batch)]),
     )
     turns = batch.num_turns
     gain = replace(both, values=both.values[:turns], kept=both.kept[:turns])

@@ -33,8 +33,8 @@ from turngym.trainers.credit.credit import (
     group_of_turn,
     of_turn,
     turn_position_key,
+    turn_return,
 )
-from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_mean
 from turngym.trainers.types import Credit, TurnBatch
@@ -71,7 +71,7 @@ class MapoConfig(PresetConfig):
 def mapo(batch: TurnBatch, config: MapoConfig) -> Credit:
     """Turn-level and wide advantages, mixed."""
     rewards, known = _rewards(batch, config)
-    returns = discounted_return(rewards, batch.traj_of_turn, config.gamma)
+    returns = turn_return(batch, rewards, config.gamma)
     key, num_keys = turn_position_key(batch, config.turn_key)
     rule = NormRule(ddof=0, eps=config.eps, singleton=config.singleton)
     near = segment_norm(returns, key, num_keys, rule, mask=known)

@@ -27,6 +27,7 @@ from turngym.trainers.credit.credit import (
     Need,
     PresetConfig,
     column,
+    counted,
     credit,
     finish,
     group_of_turn,
@@ -65,7 +66,7 @@ class OprlConfig(PresetConfig):
 @credit("oprl", needs=(STEP_REWARD,))
 def oprl(batch: TurnBatch, config: OprlConfig) -> Credit:
     """Episode and step advantages, added."""
-    episode = _norm(config, batch.outcome, batch.group_of_traj, batch.num_groups, batch.traj_mask)
+    episode = _norm(config, batch.outcome, batch.group_of_traj, batch.num_groups, counted(batch))
     source = None if config.step_rows == "all" else batch.turn_index == 0
     step = _norm(
         config,

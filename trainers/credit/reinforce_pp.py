@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import credit, finish, norm_metrics, step_rewards
+from turngym.trainers.credit.credit import credit, finish, norm_metrics, step_rewards, turn_return
 from turngym.trainers.credit.tokens import (
     token_rewards,
     token_view,
@@ -45,7 +45,7 @@ def reinforce_pp(batch: TurnBatch, config: ReinforcePpConfig) -> Credit:
     """Whitened returns, per turn where gamma is 1, else per token."""
     if config.gamma == 1:
         rewards = step_rewards(batch, config.turn_reward_weight)
-        ahead = discounted_return(rewards, batch.traj_of_turn, 1.0)
+        ahead = turn_return(batch, rewards, 1.0)
         normed = whiten_turns(ahead, batch, trained_tokens(batch))
         return finish(batch, normed.values, {"batch": normed})
     view = token_view(batch)

@@ -14,7 +14,7 @@ Legend: K turns, B trajectories.
 from typing import Literal
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import credit, finish, of_turn, scores
+from turngym.trainers.credit.credit import counted, credit, finish, of_turn, scores
 from turngym.trainers.credit.tokens import trained_tokens, whiten_turns
 from turngym.trainers.kernels.segment_norm import NormRule, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
@@ -40,7 +40,7 @@ def reinforce_pp_baseline(batch: TurnBatch, config: ReinforcePpBaselineConfig) -
         batch.group_of_traj,
         batch.num_groups,
         NormRule(divide=False, singleton=config.singleton),
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     normed = whiten_turns(of_turn(batch, centred.values), batch, trained_tokens(batch))
     return finish(batch, normed.values, {"group": centred, "batch": normed})

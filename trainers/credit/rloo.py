@@ -12,7 +12,7 @@ Legend: K turns, B trajectories.
 from typing import Literal
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import credit, finish, leave_one_out, of_turn, scores
+from turngym.trainers.credit.credit import counted, credit, finish, leave_one_out, of_turn, scores
 from turngym.trainers.kernels.segment_norm import Singleton
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -37,7 +37,7 @@ def rloo(batch: TurnBatch, config: RlooConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         config.singleton,
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     kept = of_turn(batch, normed.kept) if config.singleton == "drop" else None
     return finish(batch, of_turn(batch, normed.values), {"group": normed}, kept=kept)

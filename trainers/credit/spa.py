@@ -19,6 +19,7 @@ Legend: K turns, B trajectories.
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -26,15 +27,15 @@ from turngym.trainers.credit.credit import (
     Need,
     PresetConfig,
     column,
+    counted,
     credit,
     finish,
     leave_one_out,
     of_turn,
+    turn_return,
 )
-from turngym.trainers.credit.gae_turn import TURN_VALUES
+from turngym.trainers.credit.gae_turn import TURN_VALUES, turn_gae
 from turngym.trainers.credit.tokens import whiten_turns
-from turngym.trainers.kernels.discounted_return import discounted_return
-from turngym.trainers.kernels.gae import gae
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["GROUNDING", "PROGRESS", "SpaConfig", "spa"]
@@ -77,13 +78,12 @@ def _needs(config: SpaConfig) -> tuple[Need, ...]:
 def spa(batch: TurnBatch, config: SpaConfig) -> Credit:
     """Turn advantages from fused rewards, and the critic's targets if there is one."""
     rewards = (_progress if config.reward == "progress" else _time_to_go)(batch, config)
-    row, mask = batch.traj_of_turn, batch.turn_mask
+    rewards = torch.where(batch.turn_mask, rewards, 0)
     if config.advantage == "gae":
-        values = column(batch, TURN_VALUES)
-        made = gae(rewards, values, row, config.gamma, config.lam, mask=mask)
+        made = turn_gae(batch, rewards, config.gamma, config.lam)
         advantage, returns = made.advantage, made.returns
     else:
-        advantage, returns = discounted_return(rewards, row, config.gamma, mask=mask), None
+        advantage, returns = turn_return(batch, rewards, config.gamma), None
     normed = whiten_turns(advantage, batch)
     turn = normed.values if config.whiten else advantage
     return finish(batch, turn, {"batch": normed}, returns=returns)
@@ -103,7 +103,7 @@ def _time_to_go(batch: TurnBatch, config: SpaConfig) -> Tensor:
         batch.group_of_traj,
         batch.num_groups,
         config.singleton,
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     left = of_turn(batch, batch.cu_turns.diff()) - 1 - batch.turn_index
     return (of_turn(batch, outcome.values) + _grounding(batch, config)) * left

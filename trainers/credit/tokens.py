@@ -46,29 +46,36 @@ class TokenView:
     """[N] int64: its trajectory; read only inside the mask."""
     turn_index: Tensor
     """[N] int64: number of the turn in its trajectory; read only inside the mask."""
+    ends_turn: Tensor
+    """[N] bool: the last such token of its turn."""
+    ends_traj: Tensor
+    """[N] bool: the last such token of its trajectory."""
 
 
 def token_view(batch: TurnBatch) -> TokenView:
     """Where each token belongs."""
     turn_mask = batch.turn_mask
     mask = spread(turn_mask, batch.turn_of_token)
+    traj = spread(batch.traj_of_turn, batch.turn_of_token)
+    steps = next_steps(traj, mask)
+    next_turn = torch.cat([batch.turn_of_token, traj.new_full((1,), -1)])[steps.following]
     return TokenView(
         mask=mask,
         trained=spread(turn_mask & batch.loss_mask, batch.turn_of_token),
         turn=batch.turn_of_token,
-        traj=spread(batch.traj_of_turn, batch.turn_of_token),
+        traj=traj,
         turn_index=spread(batch.turn_index, batch.turn_of_token),
+        ends_turn=mask & (next_turn != batch.turn_of_token),
+        ends_traj=mask & ~steps.has_next,
     )
 
 
 def token_rewards(batch: TurnBatch, view: TokenView, turn_reward_weight: float) -> Tensor:
     """[N] float32: turn rewards on each turn's last token, the outcome on the trajectory's last."""
     known = torch.where(batch.reward_mask, batch.turn_rewards, 0) * turn_reward_weight
-    ends_turn = next_steps(view.turn, view.mask, None).following == batch.num_tokens
-    ends_traj = next_steps(view.traj, view.mask, None).following == batch.num_tokens
     outcome = spread(of_turn(batch, batch.outcome), view.turn)
-    rewards = torch.where(ends_turn, spread(known, view.turn), 0)
-    return torch.where(view.mask, rewards + torch.where(ends_traj, outcome, 0), 0)
+    rewards = torch.where(view.ends_turn, spread(known, view.turn), 0)
+    return torch.where(view.mask, rewards + torch.where(view.ends_traj, outcome, 0), 0)
 
 
 def trained_tokens(batch: TurnBatch) -> Tensor:
