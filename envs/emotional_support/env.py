@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from turngym.envs.emotional_support.appraisal import Verdict
 from turngym.envs.emotional_support.emotion import (
     DEMO,
@@ -24,6 +26,7 @@ from turngym.envs.emotional_support.empa import (
     EmpaState,
     deficit,
 )
+from turngym.envs.emotional_support.experts import supportive_reply
 from turngym.envs.emotional_support.features import spoken
 from turngym.envs.emotional_support.profiles import Profile, bundled, split_of
 from turngym.envs.emotional_support.rule_user import RuleUser
@@ -134,6 +137,12 @@ class EmotionalSupport(TextEnv):
         self.state, self.scene = state, replace(scene, said=(first,))
         instruction = () if self.preset.terse else (system(INSTRUCTION),)
         return (*instruction, user(first)), {"task_id": profile.id}
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """The scripted supporter of the bundled people (`emotional_support.experts`)."""
+        replied = sum(message.role == "assistant" for message in messages)
+        rng = np.random.default_rng((seed, replied))
+        return supportive_reply(messages, rng, skill=1 - noise)
 
     def step(self, action: Message | str) -> StepResult:
         """Say something; nothing changes when a simulator fails."""
