@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batches import Traj, make_batch
+from batches import Traj, bools, make_batch
 from credit_cases import BOTH, METHODS, batch_of, number, trajectory
 from turngym.config import Config
 from turngym.errors import ConfigError, UnknownNameError, UsageError
@@ -20,21 +20,26 @@ from turngym.trainers.config import CreditSettings
 from turngym.trainers.credit import (
     CREDITS,
     A2tgpoConfig,
+    GaeBilevelConfig,
     GigpoConfig,
     GrpoConfig,
     MapoConfig,
     OprlConfig,
+    ReinforcePpConfig,
     SpaConfig,
     a2tgpo,
     credit,
     credit_method,
+    gae_bilevel,
     gigpo,
     grpo,
     mapo,
     oprl,
+    reinforce_pp,
     rloo,
     spa,
 )
+from turngym.trainers.credit.credit import finish
 from turngym.trainers.kernels.testing import assert_close
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -168,13 +173,85 @@ def test_a_missing_turn_reward_costs_its_own_turn_only():
     ]
     assert made.tolist() == pytest.approx(expected, abs=1e-5)
     filled = mapo(
-        make_batch(trajs), MapoConfig(gamma=1, wide_weight=0, turn_weight=1, missing_reward="mean")
+        make_batch(trajs), MapoConfig(gamma=1, wide_weight=0, turn_weight=1, preset="released")
     )
     # The mean of the others of its trajectory, 1, stands in: returns 2, 7, 8 and 1, 4, 6.
     first = [(x - 17 / 3) / math.sqrt(62 / 9) for x in (2, 7, 8)]
     second = [(x - 11 / 3) / math.sqrt(38 / 9) for x in (1, 4, 6)]
     expected = [value for pair in zip(first, second, strict=True) for value in pair]
     assert filled.turn.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_trajectory_without_turns_enters_no_baseline():
+    trajs = [Traj(group=0, rewards=[None], outcome=o) for o in (1.0, 0.0)]
+    silent = Traj(group=0, rewards=[], outcome=5.0)
+    for method in (grpo, rloo):
+        expected = method(make_batch(trajs)).turn
+        assert_close(method(make_batch([silent, *trajs])).turn, expected)
+
+
+def test_finish_clears_masked_rows():
+    batch = make_batch([Traj(group=0, rewards=[None], counts=c) for c in (True, False)])
+    nan = torch.tensor([2.0, math.nan])
+    made = finish(batch, nan, {}, clip_scale=nan, returns=nan)
+    assert made.clip_scale is not None and made.returns is not None
+    assert (made.turn.tolist(), made.clip_scale.tolist()) == ([2, 0], [2, 1])
+    assert made.returns.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_untrained_turns_stay_out_of_the_whitening(gamma):
+    """The outcomes 1 and 3 are trained, 100 is not."""
+    trajs = [Traj(group=0, rewards=[None], outcome=o, tokens=[1]) for o in (1.0, 3.0, 100.0)]
+    batch = replace(make_batch(trajs), loss_mask=bools([True, True, False]))
+    made = reinforce_pp(batch, ReinforcePpConfig(gamma=gamma))
+    half = math.sqrt(0.5)  # unbiased: deviation sqrt 2 about the mean 2
+    assert made.turn[:2].tolist() == pytest.approx([-half, half], abs=1e-6)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_bilevel_gae_equals_its_equations_in_a_loop(whiten):
+    config = GaeBilevelConfig(gamma_turn=0.9, lam_turn=0.7, gamma=0.8, lam=0.6, whiten=whiten)
+    trajs = [
+        Traj(group=0, rewards=[0.5, 0.0, -1.0], outcome=2.0, tokens=[2, 1, 3]),
+        Traj(group=0, rewards=[0.0, None], outcome=1.0, tokens=[1, 2]),
+    ]
+    batch = make_batch(trajs)
+    values = torch.randn(batch.num_tokens, generator=torch.Generator().manual_seed(3))
+    batch = batch.with_columns(token={"values": values})
+    expected = torch.zeros(batch.num_tokens)
+    turn = 0
+    for traj in trajs:
+        places = [
+            (batch.turn_of_token == turn + t).nonzero()[:, 0].tolist()
+            for t in range(len(traj.rewards))
+        ]
+        turn += len(traj.rewards)
+        high, next_value = 0.0, 0.0
+        for t in reversed(range(len(traj.rewards))):
+            end = places[t][-1]
+            reward = (traj.rewards[t] or 0) + (traj.outcome if t == len(places) - 1 else 0)
+            high = reward + 0.9 * next_value - float(values[end]) + 0.9 * 0.7 * high
+            next_value = float(values[end])
+            low = expected[end] = high
+            for at, later in zip(places[t][-2::-1], places[t][:0:-1], strict=True):
+                low = 0.8 * float(values[later]) - float(values[at]) + 0.8 * 0.6 * low
+                expected[at] = low
+    made = gae_bilevel(batch, config)
+    sampled = batch.turn_of_token >= 0
+    assert made.token is not None and made.returns is not None
+    assert_close(made.returns[sampled], expected[sampled] + values[sampled])
+    if whiten:
+        mean, variance = expected[sampled].mean(), expected[sampled].var()
+        expected = torch.where(sampled, (expected - mean) / (variance + 1e-8).sqrt(), 0)
+    assert_close(made.token, expected)
+
+
+def test_grounding_as_a_penalty():
+    columns = {"progress": [0.0, 0.0], "grounding": [1.0, 0.0]}
+    batch = make_batch([Traj(group=0, rewards=[None] * 2, columns=columns)])
+    config = SpaConfig(grounding_offset=-1, advantage="return", gamma=0, whiten=False)
+    assert spa(batch, config).turn.tolist() == [0, -0.5]
 
 
 def test_exchanges_as_keys():
