@@ -45,7 +45,7 @@ class TurnBatch:
     exchange_of_turn: Tensor
     """[K] int64, from 0 in each trajectory, non-decreasing."""
     anchor_of_turn: Tensor
-    """[K] int64: equal in one group exactly where the observable state was equal."""
+    """[K] int64 in 0..K-1 (of the whole batch), equal exactly where group and observable state are."""
     turn_rewards: Tensor
     """[K] float32, 0 where reward_mask is false; never contains the outcome."""
     reward_mask: Tensor
@@ -228,7 +228,8 @@ class Credit:
     """[N] float32 weight of each token in the loss; None: 1."""
     returns: Tensor | None = None
     """[K] or [N] float32 regression target of a value head."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalar tensors: `float(...)` waits for the device, so only the logger reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,91 @@
-"""The command line. Each command imports what it needs when it runs."""
+"""The command line: one app, one module of commands per topic.
+
+To add a command, write a function in `turngym/cli_TOPIC.py` and name it in `COMMANDS`. Such modules
+import what a command needs inside the command, so that `turngym --help` stays quick.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_train
+from turngym.errors import NotTheAgentsFault, TurnGymError
+
+__all__ = ["COMMANDS", "app"]
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "envs": cli_envs.envs,
+    "check": cli_envs.check,
+    "play": cli_play.play,
+    "rollout": cli_train.rollout,
+    "sft": cli_train.sft,
+    "train": cli_train.train,
+    "eval": cli_train.evaluate,
+    "serve-search": cli_search.serve_search,
+}
+"""Commands in the order in which `turngym --help` shows them."""
+
+HELP = """Agentic text environments and multi-turn RL.
+
+First steps:
+
+    turngym envs                         what there is
+
+    turngym play turngym/WebShop-v0      try one yourself
+
+    turngym train web_shop               train a small policy on the CPU
+
+    turngym new env echo                 write your own
+
+    turngym check echo_env:Echo-v0       see whether it keeps the contract
+
+Add --help to any command for its own examples.
+"""
+
+
+class _Group(TyperGroup):
+    """Prints errors of turngym as one line: exit code 2 for mistakes of the user, 1 for failures."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TurnGymError as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1 if isinstance(error, NotTheAgentsFault) else 2) from error
+        except KeyboardInterrupt as error:
+            typer.secho("interrupted", fg=typer.colors.YELLOW, err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    help=HELP,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"turngym {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _root() -> None:
-    """turngym: text environments and multi-turn RL."""
+def _root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
 
 
-@app.command()
-def envs() -> None:
-    """List the registered environments."""
-    from turngym.envs.registry import ids, load_plugins
-
-    load_plugins()
-    for name in ids():
-        print(name)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(cli_new.app, name="new")

@@ -1,0 +1,175 @@
+"""Settings of a training run: one TOML file, `trainers/recipes/*.toml`, with overrides on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from turngym.config import Config, load_config
+from turngym.envs.env import TextEnv
+from turngym.envs.registry import make
+from turngym.errors import ConfigError, UnknownNameError
+from turngym.trainers.losses import ClipConfig
+from turngym.trainers.rollout import RolloutConfig
+from turngym.types import Sampling
+
+__all__ = [
+    "CreditSettings",
+    "EnvConfig",
+    "EvalConfig",
+    "OptimizerConfig",
+    "PolicyConfig",
+    "SamplingConfig",
+    "TrainConfig",
+    "load_recipe",
+    "recipe_names",
+    "recipe_path",
+]
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+
+
+class EnvConfig(Config):
+    """Which environment; keys beside `id` go to its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    id: str
+    """A registered id, such as `turngym/WebShop-v0`."""
+
+    def make(self) -> TextEnv:
+        """A fresh environment.
+
+        Raises:
+            ConfigError: a key that the environment does not take, with the closest one it does.
+            UnknownNameError: no such id.
+        """
+        options = self.model_extra or {}
+        try:
+            return make(self.id, **options)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise ConfigError(f"env of {self.id}: {error}") from error
+
+
+class PolicyConfig(Config):
+    """The model that learns."""
+
+    path: str
+    """`tiny:FAMILY` for a packaged tiny policy, or a Hugging Face name or folder."""
+    device: str = "auto"
+    """`auto` takes CUDA when there is one."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+
+
+class SamplingConfig(Config):
+    """How replies are drawn while training."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: int = Field(default=64, ge=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+
+    def sampling(self, *, temperature: float | None = None) -> Sampling:
+        """The value that agents take, perhaps at another temperature."""
+        return Sampling(
+            temperature=self.temperature if temperature is None else temperature,
+            max_new_tokens=self.max_new_tokens,
+            top_p=self.top_p,
+            top_k=self.top_k,
+        )
+
+
+class CreditSettings(Config):
+    """Which credit method; the other keys are its own settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    method: str = "grpo"
+    """A registered credit method."""
+
+
+class OptimizerConfig(Config):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the learning rate after the warm-up; the last two end at `final_fraction`."""
+    warmup_steps: int = Field(default=0, ge=0)
+    final_fraction: float = Field(default=0.1, ge=0, le=1)
+
+
+class EvalConfig(Config):
+    """Evaluation on held-out tasks, before and after training."""
+
+    split: str = "test"
+    episodes: int = Field(default=256, ge=0)
+    """0 switches evaluation off."""
+    every: int = Field(default=0, ge=0)
+    """Steps between evaluations while training; 0: only before and after."""
+    temperatures: tuple[float, ...] = (1.0, 0.0)
+    """Sampled and greedy."""
+
+
+class TrainConfig(Config):
+    """Everything that a run depends on."""
+
+    env: EnvConfig
+    policy: PolicyConfig
+    credit: CreditSettings = CreditSettings()
+    loss: ClipConfig = ClipConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvalConfig = EvalConfig()
+    seed: int = 0
+    steps: int = Field(default=100, ge=1)
+    groups_per_step: int = Field(default=8, ge=1)
+    group_size: int = Field(default=8, ge=1)
+    mini_batches: int = Field(default=1, ge=1)
+    """Optimizer steps per rollout and epoch."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over each rollout."""
+    max_tokens_per_forward: int = Field(default=2048, ge=1)
+    """Bound on the size of one forward and backward pass; the loss does not depend on it."""
+    checkpoint_every: int = Field(default=20, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of torch; 0 leaves its default."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with turngym."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: a bundled name such as `web_shop`, or a path to a TOML file.
+
+    Raises:
+        UnknownNameError: neither; the message lists the bundled ones and the closest.
+    """
+    if name.endswith(".toml") or Path(name).is_file():
+        return Path(name)
+    if name not in recipe_names():
+        raise UnknownNameError("recipe", name, recipe_names(), "Or give the path of a TOML file.")
+    return RECIPES / f"{name}.toml"
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The settings of a recipe, with overrides such as `steps=20`.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        ConfigError: unknown key (with the closest match) or wrong value.
+    """
+    return load_config(TrainConfig, recipe_path(name), overrides)

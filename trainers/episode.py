@@ -1,0 +1,355 @@
+"""One running episode: plays an environment against an agent and always ends as a Trajectory.
+
+Everything that breaks ends this episode with a status and leaves its siblings alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from turngym.config import Config
+from turngym.envs.canonical import digest
+from turngym.envs.env import TextEnv
+from turngym.errors import (
+    AgentTimeoutError,
+    ContextOverflow,
+    EnvironmentFailure,
+    InfraFailure,
+    InfraTimeout,
+    JudgeFailure,
+    SimulatorFailure,
+)
+from turngym.seeding import derive
+from turngym.types import (
+    Agent,
+    Completion,
+    Context,
+    EpisodeStatus,
+    Message,
+    Privileged,
+    Sampling,
+    Trajectory,
+    Turn,
+    TurnStatus,
+)
+from turngym.version import __version__
+
+__all__ = ["Episode", "Group", "Origin", "RolloutConfig"]
+
+T = TypeVar("T")
+
+STATUS_OF_ERROR: tuple[tuple[type[BaseException], EpisodeStatus], ...] = (
+    (ContextOverflow, EpisodeStatus.TRUNCATED),
+    (AgentTimeoutError, EpisodeStatus.AGENT_TIMEOUT),
+    (JudgeFailure, EpisodeStatus.JUDGE_ERROR),
+    (SimulatorFailure, EpisodeStatus.SIMULATOR_ERROR),
+    (InfraTimeout, EpisodeStatus.INFRA_TIMEOUT),
+    (InfraFailure, EpisodeStatus.INFRA_ERROR),
+    (EnvironmentFailure, EpisodeStatus.ENV_ERROR),
+)
+
+# Read by the rollout and stored in fields of Turn or Trajectory; the rest of info stays info.
+_KNOWN_INFO = frozenset(
+    {
+        "outcome",
+        "success",
+        "turn_reward",
+        "rewards",
+        "status",
+        "feedback",
+        "exchange",
+        "anchor",
+        "task_id",
+    }
+)
+
+
+class RolloutConfig(Config):
+    """Budgets and concurrency."""
+
+    concurrency: int = 64
+    """Episodes alive at once."""
+    deterministic: bool = True
+    """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
+    act_timeout_s: float = 600.0
+    """Time for one reply; beyond it the episode ends as `agent_timeout`."""
+    step_timeout_s: float = 120.0
+    """Time for one environment step; beyond it the episode ends as `infra_timeout`."""
+    episode_timeout_s: float = 3600.0
+    """Time for one episode; whoever is at work when it ends is held responsible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Episodes to run from one initial state."""
+
+    key: str
+    seed: int
+    size: int = 1
+    task_id: str | None = None
+    split: str = "train"
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(slots=True)
+class Origin:
+    """A freshly reset environment, of which the members of a group are forks."""
+
+    env: TextEnv
+    observation: tuple[Message, ...]
+    info: Mapping[str, Any]
+    fingerprint: str
+    members_left: int
+
+    @classmethod
+    async def reset(
+        cls,
+        make_env: Callable[[], TextEnv],
+        group: Group,
+        executor: Executor,
+        timeout_s: float,
+    ) -> Origin:
+        """Make and reset the environment of `group` in a thread."""
+        options = {"split": group.split}
+        if group.task_id is not None:
+            options["task_id"] = group.task_id
+
+        def start() -> Origin:
+            env = make_env()
+            observation, info = env.reset(seed=group.seed, options=options)
+            return cls(env, observation, info, env.fingerprint(), group.size)
+
+        loop = asyncio.get_running_loop()
+        return await asyncio.wait_for(loop.run_in_executor(executor, start), timeout_s)
+
+    def member(self, group: Group, index: int) -> TextEnv:
+        """An environment of its own for member `index`, at the initial state of the group.
+
+        Raises:
+            EnvironmentFailure: the fork starts from another state.
+        """
+        if group.size == 1:
+            return self.env
+        env = self.env.fork(seed=derive(group.seed, index))
+        found = env.fingerprint()
+        if found != self.fingerprint:
+            raise EnvironmentFailure(
+                f"a fork of {type(env).__name__} starts from another state: fingerprint {found}, "
+                f"its origin has {self.fingerprint}. Check get_state and set_state."
+            )
+        return env
+
+    def leave(self) -> bool:
+        """Count one member as done; True for the last one, which closes the origin."""
+        self.members_left -= 1
+        return self.members_left == 0
+
+
+class Episode:
+    """The mutable half of a Trajectory, while it is being played."""
+
+    def __init__(
+        self,
+        *,
+        group: Group,
+        member: int,
+        origin: asyncio.Task[Origin],
+        agent: Agent,
+        config: RolloutConfig,
+        executor: Executor,
+    ) -> None:
+        self.key = f"{group.key}/{member}"
+        self.group, self.member, self.agent, self.config = group, member, agent, config
+        self._origin_task, self._executor = origin, executor
+        self._origin: Origin | None = None
+        self._env: TextEnv | None = None
+        self._step_at_work: Future[Any] | None = None
+        self._acting = False
+        self._started = time.perf_counter()
+        self._turns: list[Turn] = []
+        self._closing: tuple[Message, ...] = ()
+        self._outcome: float | None = None
+        self._success: bool | None = None
+        self._reward_sum = 0.0
+        self._exchange = 0
+
+    async def run(self, on_end: Callable[[Trajectory], None]) -> Trajectory:
+        """The trajectory, whatever happens; `on_end` sees it also when the run is cancelled."""
+        error = ""
+        try:
+            status = await self._play()
+        except asyncio.CancelledError:
+            on_end(self._end(EpisodeStatus.CANCELLED, ""))
+            raise
+        except Exception as failure:
+            # The boundary: a part written by others broke. Its episode says so, others go on.
+            status, error = self._status_of(failure), traceback.format_exc()
+        trajectory = self._end(status, error)
+        on_end(trajectory)
+        return trajectory
+
+    def _status_of(self, failure: Exception) -> EpisodeStatus:
+        for kind, status in STATUS_OF_ERROR:
+            if isinstance(failure, kind):
+                return status
+        if isinstance(failure, TimeoutError):
+            return EpisodeStatus.AGENT_TIMEOUT if self._acting else EpisodeStatus.INFRA_TIMEOUT
+        return EpisodeStatus.INFRA_ERROR if self._acting else EpisodeStatus.ENV_ERROR
+
+    async def _play(self) -> EpisodeStatus:
+        # Shielded: one member that is cancelled must not take the origin from the others.
+        origin: Origin = await asyncio.shield(self._origin_task)
+        self._origin = origin
+        env = self._env = await self._in_thread(lambda: origin.member(self.group, self.member))
+        new, info = origin.observation, origin.info
+        while True:
+            anchor = str(info.get("anchor") or digest(new))
+            seen, completion = new, await self._act(env, new)
+            result = await self._step(env, completion.message)
+            new, reward, terminated, truncated, info = _checked(env, result)
+            self._record(seen, completion, anchor, reward, info)
+            if terminated or truncated:
+                self._closing = new
+                return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
+            asked = any(message.role == "user" for message in new)
+            self._exchange = int(info.get("exchange", self._exchange + asked))
+
+    async def _act(self, env: TextEnv, new: tuple[Message, ...]) -> Completion:
+        context = Context(
+            episode=self.key, tools=tuple(env.tools), turns=tuple(self._turns), new=new
+        )
+        seed = derive(self.group.seed, self.member, len(self._turns))
+        self._acting = True
+        act = self.agent.act(context, sampling=self.group.sampling, seed=seed)
+        completion = await asyncio.wait_for(act, self._time_for(self.config.act_timeout_s))
+        self._acting = False
+        return completion
+
+    async def _step(self, env: TextEnv, message: Message) -> Any:
+        astep = getattr(env, "astep", None)
+        if astep is not None:
+            limit = self._time_for(self.config.step_timeout_s)
+            return await asyncio.wait_for(astep(message), limit)
+        return await self._in_thread(lambda: env.step(message))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        future = self._step_at_work = self._executor.submit(work)
+        limit = self._time_for(self.config.step_timeout_s)
+        return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+
+    def _time_for(self, limit_s: float) -> float:
+        left = self._started + self.config.episode_timeout_s - time.perf_counter()
+        return max(min(limit_s, left), 0.0)
+
+    def _record(
+        self,
+        seen: tuple[Message, ...],
+        completion: Completion,
+        anchor: str,
+        reward: float,
+        info: Mapping[str, Any],
+    ) -> None:
+        self._reward_sum += reward
+        if "outcome" in info:
+            self._outcome = float(info["outcome"])
+        if "success" in info:
+            self._success = bool(info["success"])
+        turn_reward = info.get("turn_reward")
+        turn = Turn(
+            seen=seen,
+            completion=completion,
+            reward=None if turn_reward is None else float(turn_reward),
+            rewards=dict(info.get("rewards", {})),
+            exchange=self._exchange,
+            status=TurnStatus(info.get("status", "ok")),
+            feedback=str(info.get("feedback", "")),
+            anchor=anchor,
+            info={name: value for name, value in info.items() if name not in _KNOWN_INFO},
+        )
+        self._turns.append(turn)
+
+    def _end(self, status: EpisodeStatus, error: str) -> Trajectory:
+        env, origin = self._env, self._origin
+        outcome = self._reward_sum if self._outcome is None else self._outcome
+        success = self._success
+        if success is None and env is not None:
+            success = outcome >= env.success_at
+        task_id = self.group.task_id or ""
+        trajectory = Trajectory(
+            env_id=_env_id(env),
+            task_id=task_id if origin is None else str(origin.info.get("task_id", task_id)),
+            episode=self.key,
+            seed=self.group.seed,
+            group=self.group.key,
+            turns=tuple(self._turns),
+            status=status,
+            closing=self._closing,
+            tools=() if env is None else tuple(env.tools),
+            outcome=outcome if status.counts else None,
+            success=success if status.counts else None,
+            privileged=Privileged() if env is None else env.privileged,
+            fingerprint="" if origin is None else origin.fingerprint,
+            error=error,
+            seconds=time.perf_counter() - self._started,
+            versions={"turngym": __version__},
+        )
+        self._close()
+        return trajectory
+
+    def _close(self) -> None:
+        """Close what this episode used, off the event loop, and after a step that still hangs."""
+
+        env, origin = self._env, self._origin
+        if origin is None:
+            return
+        used = [] if env is None or env is origin.env else [env]
+        if origin.leave():
+            used.append(origin.env)
+
+        def close(_: object = None) -> None:
+            for each in used:
+                each.close()
+
+        if self._step_at_work is not None and self._step_at_work.running():
+            self._step_at_work.add_done_callback(close)
+        else:
+            self._executor.submit(close)
+
+
+def _env_id(env: TextEnv | None) -> str:
+    if env is None:
+        return ""
+    return env.spec.id if env.spec is not None else type(env).__name__
+
+
+def _checked(env: TextEnv, result: Any) -> tuple[tuple[Message, ...], float, bool, bool, Any]:
+    """`result` if it is what a step gives; garbage and NaN are the environment's failure."""
+    try:
+        observation, reward, terminated, truncated, info = result
+        outcome, turn_reward = info.get("outcome", 0.0), info.get("turn_reward") or 0.0
+        json.dumps(info, allow_nan=False)
+        sound = (
+            all(isinstance(message, Message) for message in observation)
+            and math.isfinite(reward)
+            and math.isfinite(outcome)
+            and math.isfinite(turn_reward)
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise EnvironmentFailure(
+            f"{type(env).__name__}.step must return (messages, reward, terminated, truncated, "
+            f"info), got {result!r:.200}"
+        ) from error
+    if not sound:
+        raise EnvironmentFailure(
+            f"{type(env).__name__}.step returned something that is no message or a reward that is "
+            f"not finite: {result!r:.200}"
+        )
+    return tuple(observation), float(reward), terminated, truncated, info

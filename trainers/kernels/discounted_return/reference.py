@@ -1,0 +1,129 @@
+"""Discounted sums of what is still to come, over turns or over tokens.
+
+Legend: n steps (turns or tokens), rows are trajectories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Steps", "discounted_return", "next_steps", "reverse_scan"]
+
+_BLOCK = 32
+
+
+def discounted_return(
+    rewards: Tensor,
+    row: Tensor,
+    discount: float,
+    *,
+    mask: Tensor | None = None,
+    time: Tensor | None = None,
+    longest: int | None = None,
+) -> Tensor:
+    """[n] float32 G_i = r_i + discount^dt G_next, 0 where the mask is false.
+
+    `next` is the next step of the same row inside the mask, so observation tokens take no time and
+    their rewards do not count. Cost is linear in n, whatever the lengths of the rows.
+
+    Args:
+        rewards: [n]; anything, NaN included, where the mask is false.
+        row: [n] int64: trajectory of each step; steps of a row are adjacent and in order. Read only
+            inside the mask.
+        discount: per unit of time.
+        mask: [n] bool: steps that exist; None: all.
+        time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
+            None: every step inside the mask takes one unit (token time).
+        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
+            then scanned without blocks.
+    """
+    steps = next_steps(row, mask, time)
+    own = steps.inside(rewards)
+    return steps.inside(reverse_scan(steps.factor(discount), own, longest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """Which step follows which."""
+
+    mask: Tensor | None
+    """[n] bool; None: all."""
+    has_next: Tensor
+    """[n] bool: another step of the same row follows inside the mask."""
+    following: Tensor
+    """[n] int64: that step; n where the mask holds nothing more."""
+    elapsed: Tensor | None
+    """[n] float32 time until `following`; None: 1."""
+
+    def inside(self, values: Tensor) -> Tensor:
+        """[n] float32, 0 where the mask is false."""
+        return values.float() if self.mask is None else torch.where(self.mask, values.float(), 0)
+
+    def factor(self, base: float) -> Tensor:
+        """[n] weight of the step behind: base^elapsed, 0 at the end of a row, 1 outside the mask."""
+        weight = self.has_next.float() * (base if self.elapsed is None else base**self.elapsed)
+        return weight if self.mask is None else torch.where(self.mask, weight, 1.0)
+
+
+def next_steps(row: Tensor, mask: Tensor | None = None, time: Tensor | None = None) -> Steps:
+    """The order of steps; arguments as in `discounted_return`."""
+    n = row.shape[0]
+    places = torch.arange(n, device=row.device)
+    if mask is None:
+        following = places + 1
+    else:
+        nearest = torch.where(mask, places, n).flip(0).cummin(0).values.flip(0)
+        following = torch.cat([nearest[1:], nearest.new_full((min(n, 1),), n)])
+    # Index n stands for "nothing"; its row is one that no step has.
+    has_next = _padded(row, -1)[following] == row
+    if mask is not None:
+        has_next = has_next & mask
+    if time is None:
+        return Steps(mask=mask, has_next=has_next, following=following, elapsed=None)
+    elapsed = torch.where(has_next, _padded(time, 0)[following] - time, 1).float()
+    return Steps(mask=mask, has_next=has_next, following=following, elapsed=elapsed)
+
+
+def _padded(values: Tensor, value: float) -> Tensor:
+    return torch.cat([values, values.new_full((1,), value)])
+
+
+def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> Tensor:
+    """[n] y_i = value_i + factor_i y_{i+1}, with y_n = 0, without a loop over i.
+
+    The steps are cut into blocks that advance side by side; what flows from block to block is the
+    same recurrence, 32 times shorter. Nothing is divided, so nothing is lost where factors vanish.
+    Where a factor of 0 is known to come after at most `longest` steps, and that is few, the reach
+    of each step is doubled instead until it is long enough.
+    """
+    n = value.shape[0]
+    if n <= 1:
+        return value.clone()
+    if longest is not None and longest <= _BLOCK:
+        return _doubled(factor, value, min(longest, n))
+    blocks = -(-n // _BLOCK)
+    pad = blocks * _BLOCK - n
+    factors = torch.nn.functional.pad(factor, (0, pad)).view(blocks, _BLOCK).t().contiguous()
+    values = torch.nn.functional.pad(value, (0, pad)).view(blocks, _BLOCK).t().contiguous()
+    for step in range(_BLOCK - 2, -1, -1):
+        values[step].addcmul_(factors[step], values[step + 1])
+        factors[step].mul_(factors[step + 1])
+    if blocks > 1:
+        carried = reverse_scan(factors[0], values[0])
+        values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
+    return values.t().reshape(-1)[:n]
+
+
+def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:
+    """`reverse_scan` by doubling: y_i holds `reach` steps, then twice as many."""
+    reach = 1
+    while reach < longest:
+        more = factor[:-reach] * value[reach:]
+        value = torch.cat([value[:-reach] + more, value[-reach:]])
+        if 2 * reach < longest:
+            factor = torch.cat([factor[:-reach] * factor[reach:], factor[-reach:]])
+        reach *= 2
+    return value.clone() if reach == 1 else value

@@ -1,0 +1,65 @@
+"""Generalized advantage estimation over turns or over tokens.
+
+Legend: n steps (turns or tokens), rows are trajectories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from turngym.trainers.kernels.discounted_return.reference import next_steps, reverse_scan
+
+__all__ = ["Advantages", "gae"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advantages:
+    """What `gae` gives."""
+
+    advantage: Tensor
+    """[n] float32, 0 where the mask is false."""
+    returns: Tensor
+    """[n] float32 advantage + value, the target of the value head, 0 where the mask is false."""
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    row: Tensor,
+    discount: float,
+    smoothing: float,
+    *,
+    mask: Tensor | None = None,
+    time: Tensor | None = None,
+    longest: int | None = None,
+) -> Advantages:
+    """A_i = d_i + (discount smoothing)^dt A_next with d_i = r_i + discount^dt V_next - V_i.
+
+    `next` is the next step of the same row inside the mask: V and A are carried over observation
+    tokens. The step after the last has V = A = 0.
+
+    Args:
+        rewards: [n]; anything, NaN included, where the mask is false.
+        values: [n] V; as `rewards`.
+        row: [n] int64: trajectory of each step; steps of a row are adjacent and in order. Read only
+            inside the mask.
+        discount: gamma, per unit of time.
+        smoothing: lambda, per unit of time.
+        mask: [n] bool: steps that exist; None: all.
+        time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
+            None: every step inside the mask takes one unit (token time).
+        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
+            then scanned without blocks.
+    """
+    steps = next_steps(row, mask, time)
+    own_value = steps.inside(values)
+    next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
+    delta = steps.inside(rewards) - own_value
+    delta = torch.addcmul(delta, steps.factor(discount), next_value)
+    if mask is not None:
+        delta = torch.where(mask, delta, 0)
+    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
+    return Advantages(advantage=advantage, returns=advantage + own_value)

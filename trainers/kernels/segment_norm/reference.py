@@ -1,0 +1,113 @@
+"""Values centred and scaled by the statistics of the rows that share their key.
+
+Legend: n rows, M keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from turngym.trainers.kernels.segment_sum.reference import segment_sum
+
+__all__ = ["NormRule", "Normed", "Singleton", "segment_norm"]
+
+Singleton = Literal["zero", "raw", "drop"]
+
+ROUNDING = 1e-6
+"""A deviation below this share of the values' root mean square is rounding, not spread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormRule:
+    """The constants of (x - mean) / (sqrt(var + eps_inside) + eps)."""
+
+    ddof: int = 0
+    """0: population variance, 1: unbiased."""
+    eps: float = 1e-8
+    eps_inside: float = 0.0
+    divide: bool = True
+    """False: only subtract the mean."""
+    std_floor: float = 1e-8
+    """Segments whose deviation is smaller give exactly 0."""
+    singleton: Singleton = "zero"
+    """A segment of one: 0; `raw` takes mean 0 and deviation 1; `drop` gives 0 and clears `kept`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normed:
+    """What `segment_norm` gives."""
+
+    values: Tensor
+    """[n] float32, 0 where the mask is false or the row was dropped."""
+    kept: Tensor
+    """[n] bool: in the mask and not dropped."""
+    singletons: Tensor
+    """Scalar float32: segments of one."""
+    flat: Tensor
+    """Scalar float32: segments of several equal values."""
+
+
+def segment_norm(
+    values: Tensor,
+    key: Tensor,
+    num_keys: int,
+    rule: NormRule,
+    *,
+    mask: Tensor | None = None,
+    source: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Normed:
+    """(x - mean) / (sqrt(var + eps_inside) + eps) with the statistics of the rows of equal key.
+
+    Two passes (mean, then squared differences) in float64, float32 where a device has none; equal
+    values give exactly 0. A value that is not finite inside the mask spoils its own segment, visibly.
+
+    Args:
+        values: [n]; anything, NaN included, where the mask is false.
+        key: [n] int64 in 0..num_keys-1, in any order.
+        num_keys: M, a Python int, so that nothing waits for the device.
+        rule: constants.
+        mask: [n] bool: rows that count; None: all.
+        source: [n] bool: rows of the mask that the statistics come from; None: all of the mask.
+        weight: [n]: how often a row counts in the statistics (tokens of a turn); None: once.
+    """
+    wide = torch.float32 if values.device.type == "mps" else torch.float64
+    x = values.to(wide) if mask is None else torch.where(mask, values.to(wide), 0)
+    share = _share(x, mask, source, weight)
+
+    count = segment_sum(share, key, num_keys)
+    one = count == 1
+    mean = segment_sum(share * x, key, num_keys) / count.clamp(min=1)
+    if rule.singleton == "raw":
+        mean = torch.where(one, 0, mean)
+    centred = x - mean[key]
+    var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
+    floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
+    flat = (var.sqrt() <= floor) & (count > 1)
+
+    factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
+    lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
+    factor = torch.where(flat, 0, torch.where(one, lone, factor))
+    result = centred * factor[key]
+    kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
+    if rule.singleton == "drop":
+        kept = kept & ~one[key]
+    return Normed(
+        values=(result if mask is None else torch.where(mask, result, 0)).float(),
+        kept=kept,
+        singletons=one.sum().float(),
+        flat=flat.sum().float(),
+    )
+
+
+def _share(x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None) -> Tensor:
+    """[n] how often each row counts in the statistics, in the dtype of `x`."""
+    share = torch.ones_like(x) if weight is None else weight.to(x.dtype)
+    for rows in (mask, source):
+        if rows is not None:
+            share = torch.where(rows, share, 0)
+    return share

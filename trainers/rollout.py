@@ -1,0 +1,148 @@
+"""Env + Agent -> Trajectories: groups from one initial state, under budgets.
+
+A group resets once and forks; equal fingerprints prove that its members start alike. Synchronous
+environments run in threads, one per episode at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
+
+from turngym.envs.env import TextEnv
+from turngym.errors import UsageError
+from turngym.trainers.episode import Episode, Group, Origin, RolloutConfig
+from turngym.types import Agent, Trajectory
+
+__all__ = ["BarrierAgent", "Group", "RolloutConfig", "arollout", "rollout"]
+
+
+@runtime_checkable
+class BarrierAgent(Protocol):
+    """An agent that forms batches, and so wants to know which episodes are alive."""
+
+    def begin(self, episode: str) -> None:
+        """`episode` will ask for replies until it is released."""
+        ...
+
+    def release(self, episode: str) -> None:
+        """`episode` is over: drop its cache and stop waiting for it."""
+        ...
+
+
+def rollout(
+    make_env: Callable[[], TextEnv],
+    agent: Agent,
+    groups: Iterable[Group],
+    config: RolloutConfig | None = None,
+    *,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[Trajectory]:
+    """The trajectories of all groups, in order of groups and members, failures included.
+
+    Args:
+        make_env: makes a fresh environment; called once per group.
+        agent: answers; shared by all episodes.
+        groups: what to run.
+        config: budgets; the default suits a laptop.
+        on_episode: called with each trajectory as it ends (to write it, to show progress).
+
+    Raises:
+        UsageError: called from a running event loop; await `arollout` there.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(arollout(make_env, agent, groups, config, on_episode=on_episode))
+    raise UsageError("rollout() inside a running event loop: use `await arollout(...)`")
+
+
+async def arollout(
+    make_env: Callable[[], TextEnv],
+    agent: Agent,
+    groups: Iterable[Group],
+    config: RolloutConfig | None = None,
+    *,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[Trajectory]:
+    """The async form of `rollout`. When cancelled, running episodes are reported as `cancelled`."""
+    runner = _Runner(make_env, agent, config or RolloutConfig(), on_episode or (lambda _: None))
+    return await runner.run(list(groups))
+
+
+class _Runner:
+    def __init__(
+        self,
+        make_env: Callable[[], TextEnv],
+        agent: Agent,
+        config: RolloutConfig,
+        on_episode: Callable[[Trajectory], None],
+    ) -> None:
+        self.make_env, self.agent, self.config = make_env, agent, config
+        self.on_episode = on_episode
+        self.origins: dict[str, asyncio.Task[Origin]] = {}
+
+    async def run(self, groups: Sequence[Group]) -> list[Trajectory]:
+        """All trajectories, in order of groups and members."""
+        members = [(group, index) for group in groups for index in range(group.size)]
+        if not members:
+            return []
+        # Threads appear only as needed. The bound leaves room beside steps that hang for ever.
+        executor = ThreadPoolExecutor(len(members) + 1, thread_name_prefix="episode")
+        wave = self.config.concurrency if self.config.deterministic else len(members)
+        done: list[Trajectory] = []
+        try:
+            for start in range(0, len(members), wave):
+                done.extend(await self._wave(members[start : start + wave], executor))
+        finally:
+            for origin in self.origins.values():
+                origin.cancel()
+            # A step that hangs cannot be killed; waiting for it would hang the run as well.
+            executor.shutdown(wait=False, cancel_futures=False)
+        return done
+
+    async def _wave(
+        self, members: Sequence[tuple[Group, int]], executor: ThreadPoolExecutor
+    ) -> list[Trajectory]:
+        free = asyncio.Semaphore(self.config.concurrency)
+        if self.config.deterministic:
+            # Everyone is announced before anyone asks, so that no batch can leave too early.
+            for group, index in members:
+                self._begin(f"{group.key}/{index}")
+        async with asyncio.TaskGroup() as tasks:
+            running = []
+            for group, index in members:
+                await free.acquire()
+                episode = Episode(
+                    group=group,
+                    member=index,
+                    origin=self._origin(group, executor),
+                    agent=self.agent,
+                    config=self.config,
+                    executor=executor,
+                )
+                if not self.config.deterministic:
+                    self._begin(episode.key)
+                running.append(tasks.create_task(self._one(episode)))
+                running[-1].add_done_callback(lambda _: free.release())
+        return [task.result() for task in running]
+
+    async def _one(self, episode: Episode) -> Trajectory:
+        try:
+            return await episode.run(self.on_episode)
+        finally:
+            release = getattr(self.agent, "release", None)
+            if release is not None:
+                release(episode.key)
+
+    def _origin(self, group: Group, executor: ThreadPoolExecutor) -> asyncio.Task[Origin]:
+        if group.key not in self.origins:
+            reset = Origin.reset(self.make_env, group, executor, self.config.step_timeout_s)
+            self.origins[group.key] = asyncio.create_task(reset)
+        return self.origins[group.key]
+
+    def _begin(self, episode: str) -> None:
+        if isinstance(self.agent, BarrierAgent):
+            self.agent.begin(episode)

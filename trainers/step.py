@@ -1,0 +1,168 @@
+"""One rollout's worth of learning: mini-batches, micro-batches, clipped AdamW steps.
+
+Legend: N tokens, K turns, B trajectories.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from turngym.seeding import derive
+from turngym.trainers.batch import take, take_credit
+from turngym.trainers.config import OptimizerConfig, TrainConfig
+from turngym.trainers.forward import micro_batches, policy_output
+from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
+from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
+
+__all__ = ["Update", "add_old_logprobs", "learning_rate", "make_optimizer", "update"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one `update` did, averaged over its optimizer steps."""
+
+    loss: float
+    grad_norm: float
+    skipped: int
+    """Optimizer steps left out because loss or gradient were not finite."""
+    metrics: Mapping[str, float]
+
+
+def make_optimizer(model: Any, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, as is usual for transformers."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+    )
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """The rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    course = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+    low = config.final_fraction
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - (1 - low) * course)
+    if config.schedule == "cosine":
+        return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * course)) / 2)
+    return config.learning_rate
+
+
+@torch.no_grad()
+def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch:
+    """The batch with `old_logprobs` of the current weights, in one pass without gradients."""
+    old = torch.zeros_like(batch.sampled_logprobs)
+    for part, tokens, _ in micro_batches(batch, max_tokens):
+        old[tokens] = policy_output(model, part).logprobs
+    return replace(batch, old_logprobs=old)
+
+
+def update(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: TurnBatch,
+    credit: Credit,
+    config: TrainConfig,
+    step: int,
+) -> Update:
+    """Train on one rollout and say what happened.
+
+    Each mini-batch holds whole trajectories and makes one optimizer step with its own explicit
+    denominators; how it is cut into forward passes changes neither loss nor gradient. A step whose
+    loss or gradient is not finite is skipped.
+
+    Args:
+        model: policy in training.
+        optimizer: its learning rate is already set.
+        batch: on the model's device.
+        credit: of the whole batch, made before it is split.
+        config: epochs, mini-batches, loss.
+        step: of the run; keys the order of trajectories.
+    """
+    if config.mini_batches * config.epochs > 1 or config.loss.mismatch is not None:
+        batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
+    done = [
+        _one(model, optimizer, *_part(batch, credit, rows), config)
+        for rows in _order(batch, config, step)
+    ]
+    applied = [each for each in done if not each.skipped] or done
+    names = sorted({name for each in applied for name in each.metrics})
+    return Update(
+        loss=sum(each.loss for each in applied) / len(applied),
+        grad_norm=sum(each.grad_norm for each in applied) / len(applied),
+        skipped=sum(each.skipped for each in done),
+        metrics={
+            name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names
+        },
+    )
+
+
+def _one(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: TurnBatch,
+    credit: Credit,
+    config: TrainConfig,
+) -> Update:
+    loss_config: ClipConfig = config.loss
+    denominators = Denominators.of(batch)
+    optimizer.zero_grad(set_to_none=True)
+    logprobs = torch.zeros_like(batch.sampled_logprobs)
+    entropy = torch.zeros_like(batch.sampled_logprobs)
+    total = 0.0
+    for part, tokens, turns in micro_batches(batch, config.max_tokens_per_forward):
+        output = policy_output(model, part, entropy=True)
+        part_credit = take_credit(credit, tokens, turns, batch.num_turns)
+        loss = clip_loss(output, part, part_credit, denominators, loss_config).value
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+        logprobs[tokens] = output.logprobs.detach()
+        assert output.entropy is not None
+        entropy[tokens] = output.entropy.detach()
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm))
+    sound = math.isfinite(total) and math.isfinite(norm)
+    if sound:
+        optimizer.step()
+    # The whole mini-batch once more without gradients: exact quantiles, whatever the split was.
+    with torch.no_grad():
+        output = PolicyOutput(logprobs=logprobs, entropy=entropy)
+        metrics = dict(clip_loss(output, batch, credit, denominators, loss_config).metrics)
+    metrics["entropy"] = float(entropy.sum()) / max(denominators.tokens, 1)
+    return Update(loss=total, grad_norm=norm, skipped=int(not sound), metrics=metrics)
+
+
+def _order(batch: TurnBatch, config: TrainConfig, step: int) -> Iterator[Tensor]:
+    """Trajectory rows of each mini-batch, every epoch in another order."""
+    for epoch in range(config.epochs):
+        rows = list(range(batch.num_trajectories))
+        if config.mini_batches > 1:
+            random.Random(derive(config.seed, "order", step, epoch)).shuffle(rows)
+        size = math.ceil(len(rows) / config.mini_batches)
+        for start in range(0, len(rows), size):
+            yield torch.tensor(sorted(rows[start : start + size]), device=batch.device)
+
+
+def _part(batch: TurnBatch, credit: Credit, rows: Tensor) -> tuple[TurnBatch, Credit]:
+    if rows.shape[0] == batch.num_trajectories:
+        return batch, credit
+    part, tokens, turns = take(batch, rows)
+    return part, take_credit(credit, tokens, turns, batch.num_turns)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
