@@ -22,7 +22,7 @@ def mean(values):
     return total(values) / len(values)
 '''
 FIXED = BUGGY.replace("values[1:]", "values")
-OLD_TESTS = '''from sums import mean, total
+OLD_TESTS = """from sums import mean, total
 import pytest
 
 
@@ -33,10 +33,10 @@ def test_empty():
 def test_no_mean():
     with pytest.raises(ValueError):
         mean([])
-'''
+"""
 NEW_TESTS = (
     OLD_TESTS
-    + '''
+    + """
 
 def test_total():
     assert total([1, 2, 3]) == 6
@@ -45,7 +45,7 @@ def test_total():
 @pytest.mark.parametrize("values, wanted", [([2, 4], 3), ([5], 5)])
 def test_mean(values, wanted):
     assert mean(values) == wanted
-'''
+"""
 )
 FILES = {"sums.py": BUGGY, "tests/test_sums.py": OLD_TESTS, "README.md": "sums\n"}
 SEED = seed(FILES)

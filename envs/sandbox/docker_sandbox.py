@@ -175,7 +175,9 @@ class DockerSandbox:
             timeout_s=60,
         )
         if reply.exit_code != 0:
-            raise InfraFailure(f"cannot provide {folder}: {reply.output.decode('utf-8', 'replace')}")
+            raise InfraFailure(
+                f"cannot provide {folder}: {reply.output.decode('utf-8', 'replace')}"
+            )
 
     def exec_as(
         self, command: list[str], user: str, timeout_s: float, stdin: bytes | None = None
@@ -254,7 +256,10 @@ class DockerSandbox:
         limits = self.spec.limits
         uid, _, gid = self.spec.user.partition(":")
         scratch = f"rw,exec,nosuid,nodev,size={limits.disk_mb}m"
-        tmpfs = {"/tmp": f"{scratch},mode=1777", "/run": "rw,nosuid,nodev,noexec,size=64m,mode=0755"}
+        tmpfs = {
+            "/tmp": f"{scratch},mode=1777",
+            "/run": "rw,nosuid,nodev,noexec,size=64m,mode=0755",
+        }
         if self.spec.disk == "tmpfs":
             tmpfs[self.spec.workdir] = f"{scratch},uid={uid},gid={gid or uid},mode=0755"
         config: dict[str, Any] = {

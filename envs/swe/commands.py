@@ -2,8 +2,8 @@
 
 import shlex
 
-from turngym.envs.swe.patches import files_of
 from turngym.envs.swe.parsers.table import END, START
+from turngym.envs.swe.patches import files_of
 from turngym.envs.swe.tasks import Task
 
 __all__ = ["ACTIVATE", "EXIT", "files_to_test", "script_for"]
@@ -42,14 +42,14 @@ def script_for(task: Task) -> str:
         body = task.eval_script
     else:
         command = task.test_command or _COMMANDS.get(task.repo, _PYTEST)
-        files = [_django_label(f) if task.repo == "django/django" else f for f in files_to_test(task)]
+        files = [
+            _django_label(f) if task.repo == "django/django" else f for f in files_to_test(task)
+        ]
         if task.form in ("r2e-gym", "multi-swe"):
             files = []  # their scripts know what to run
         body = f"{ACTIVATE}\n{command} {' '.join(shlex.quote(file) for file in files)}"
     # A script that prints the markers itself only nests them.
     return f"echo '{START}'\n(\n{body}\n)\ncode=$?\necho\necho '{END}'\necho '{EXIT}'$code\nexit $code\n"
-
-
 
 
 def _django_label(path: str) -> str:

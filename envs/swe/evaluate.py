@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
-from turngym.envs.sandbox.archive import contents
+from turngym.envs.sandbox.archive import contents, pack
 from turngym.envs.sandbox.docker_sandbox import DockerSandbox, image_seed
 from turngym.envs.swe.commands import EXIT, files_to_test, script_for
 from turngym.envs.swe.grading import Grade, grade
@@ -70,15 +70,20 @@ def _evaluate(
     seed: Snapshot | None,
     began: float,
 ) -> InstanceResult:
-    ours = task.form == "swe-bench" and not task.image.startswith("swebench/")
+    # Small trees fit on tmpfs; SWE-bench's images are large, and their files belong to root.
+    own = task.form == "swe-bench" and not task.image.startswith("swebench/")
+    small = own or task.files is not None or seed is not None
     spec = SandboxSpec(
         image=task.image,
         workdir=task.workdir,
-        user="1000:1000" if ours else "0:0",
-        disk="tmpfs" if ours else "quota",
+        user="1000:1000" if small else "0:0",
+        disk="tmpfs" if small else "quota",
         limits=settings.limits,
     )
-    if seed is None and ours:
+    if seed is None and task.files is not None:
+        inline = pack({path: text.encode() for path, text in task.files.items()})
+        seed = Snapshot(image=task.image, workdir=task.workdir, archive=inline)
+    if seed is None and small:
         seed = image_seed(spec)
     with DockerSandbox(spec, seed) as box:
         base = _prepare(box, task, seed)
@@ -176,9 +181,7 @@ def judge(
     if by_seal and not by_log:
         evidence.append(f"the sealed run says resolved, the log does not: {invalid or 'failures'}")
     if evidence:
-        return _Judged(
-            verdict=Verdict.SUSPICIOUS, log_grade=log_grade, evidence=tuple(evidence)
-        )
+        return _Judged(verdict=Verdict.SUSPICIOUS, log_grade=log_grade, evidence=tuple(evidence))
     verdict = Verdict.RESOLVED if by_log and by_seal else Verdict.UNRESOLVED
     return _Judged(verdict=verdict, log_grade=log_grade, reason=sealed.reason)
 
@@ -237,5 +240,3 @@ def _result(
         reason=reason,
         seconds=time.monotonic() - began,
     )
-
-

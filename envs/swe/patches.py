@@ -86,8 +86,8 @@ def apply_patch(sandbox: Sandbox, patch: str, *, reverse: bool = False) -> Appli
         if method != "git apply" and before is None:
             before = sandbox.snapshot()  # plain `git apply` does all or nothing
         forward = command if not reverse else command.replace(" --forward", "")
-        flagged = forward.replace(" -i", f"{backward} -i") if " -i" in forward else (
-            forward + backward
+        flagged = (
+            forward.replace(" -i", f"{backward} -i") if " -i" in forward else (forward + backward)
         )
         result = sandbox.exec(f"{flagged} {name}", timeout_s=120)
         outputs.append(f"$ {flagged}\n{result.text}")

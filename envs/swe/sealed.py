@@ -18,7 +18,7 @@ from typing import Any
 
 from turngym.envs.sandbox.archive import pack
 from turngym.envs.sandbox.docker_sandbox import DockerSandbox
-from turngym.envs.swe.canary import canary_of
+from turngym.envs.swe.canary import Canary, canary_of
 from turngym.envs.swe.commands import ACTIVATE
 from turngym.envs.swe.grading import Grade, grade
 from turngym.envs.swe.parsers import Status
@@ -122,8 +122,8 @@ def run_sealed(
 class _Layout:
     files: dict[str, bytes]
     groups: list[dict[str, list[str]]]
-    turned: dict[str, frozenset[str]]
-    """Canary module to the names of its turned tests."""
+    turned: dict[str, Canary]
+    """Canary modules."""
     must_pass: frozenset[str]
     must_fail: frozenset[str]
 
@@ -132,7 +132,7 @@ def _lay_out(modules: tuple[str, ...], files: Mapping[str, bytes]) -> _Layout:
     """The sealed tree: per test module a plain canary before it and a turned copy after it."""
     made = dict(files)
     groups: list[dict[str, list[str]]] = []
-    turned: dict[str, frozenset[str]] = {}
+    turned: dict[str, Canary] = {}
     must_pass, must_fail = set(), set()
     for module in modules:
         if module not in files:
@@ -152,7 +152,7 @@ def _lay_out(modules: tuple[str, ...], files: Mapping[str, bytes]) -> _Layout:
         if canary is not None:
             copy = str(folder / other)
             made[copy] = canary.source.encode()
-            turned[copy] = canary.turned
+            turned[copy] = canary
             group.append(copy)
         groups.append({"files": group})
     return _Layout(
@@ -216,7 +216,8 @@ def _canary_evidence(
     for test, status in results.items():
         module, _, name = test.partition("::")
         function = name.rpartition("::")[2].partition("[")[0]
-        if module in files and function in layout.turned.get(module, ()):
-            if status is Status.PASSED and hits.get(test, 0):
+        canary = layout.turned.get(module) if module in files else None
+        if canary is not None and function in canary.turned and hits.get(test, 0):
+            if status is Status.PASSED or (status.passes and not canary.expects_failures):
                 found.append(f"{files[1]}: {name} passes although its assertions are turned")
     return found

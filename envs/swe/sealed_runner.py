@@ -18,13 +18,13 @@ import json
 import os
 import select
 import sys
-from typing import Any, Dict, List
+from typing import Any
 
 
 def main() -> None:
     folder = sys.argv[1]
     with open(os.path.join(folder, "plan.json")) as file:
-        plan: Dict[str, Any] = json.load(file)
+        plan: dict[str, Any] = json.load(file)
     import pytest  # noqa: F401  # from the image, before any code under test can be imported
 
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: children cannot read our memory
@@ -41,7 +41,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _fork(folder: str, plan: Dict[str, Any], group: Dict[str, Any]) -> Any:
+def _fork(folder: str, plan: dict[str, Any], group: dict[str, Any]) -> Any:
     """A child that waits for its turn, runs its files and writes one JSON line per event."""
     read, write = os.pipe()
     wait, go = os.pipe()
@@ -62,13 +62,13 @@ def _fork(folder: str, plan: Dict[str, Any], group: Dict[str, Any]) -> Any:
     os._exit(0)
 
 
-def _run(folder: str, plan: Dict[str, Any], group: Dict[str, Any], write: int) -> None:
+def _run(folder: str, plan: dict[str, Any], group: dict[str, Any], write: int) -> None:
     import pytest
 
     dumps, send = json.dumps, os.write
 
     class Recorder:
-        def pytest_collection_modifyitems(self, items: List[Any]) -> None:
+        def pytest_collection_modifyitems(self, items: list[Any]) -> None:
             for item in items:
                 self._tell("collected", item.nodeid, "", 0)
 
@@ -108,6 +108,7 @@ def _run(folder: str, plan: Dict[str, Any], group: Dict[str, Any], write: int) -
             "--confcutdir",
             tests,
             "--import-mode=importlib",
+            "--continue-on-collection-errors",
             "-p",
             "no:cacheprovider",
             *[os.path.join(tests, file) for file in group["files"]],
@@ -117,7 +118,7 @@ def _run(folder: str, plan: Dict[str, Any], group: Dict[str, Any], write: int) -
     send(write, (dumps(["done", "", "", int(code)]) + "\n").encode())
 
 
-def _collect(pid: int, pipe: int, timeout_s: float) -> Dict[str, Any]:
+def _collect(pid: int, pipe: int, timeout_s: float) -> dict[str, Any]:
     """What a child wrote until it ended, bounded in time and size."""
     import signal
     import time
