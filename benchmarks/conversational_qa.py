@@ -30,7 +30,6 @@ import turngym
 from turngym.agents.scripted import ScriptedAgent
 from turngym.envs.conversational_qa.expert import expert
 from turngym.envs.retrieval.bm25 import BM25
-from turngym.envs.retrieval.passages import Passage
 from turngym.trainers.episode import Group, RolloutConfig
 from turngym.trainers.rollout import rollout
 
@@ -65,19 +64,27 @@ def latency(search: Callable[[str], object], texts: Sequence[str]) -> dict[str, 
     return {"p50_ms": round(cuts[49], 3), "p95_ms": round(cuts[94], 3)}
 
 
+def write_corpus(path: Path, texts: Sequence[Sequence[str]]) -> None:
+    """JSON lines as Search-R1 has them."""
+    with path.open("w", encoding="utf-8") as file:
+        for number, words in enumerate(texts):
+            contents = '""\n' + " ".join(words)
+            file.write(json.dumps({"id": str(number), "contents": contents}) + "\n")
+
+
 def index_figures(size: int) -> dict[str, Any]:
     """Build, reopening, disk, latency, and the peer."""
     texts = corpus(size)
-    passages = [Passage(id=str(n), text=" ".join(words)) for n, words in enumerate(texts)]
     folder = Path(tempfile.mkdtemp())
     try:
+        write_corpus(folder / "corpus.jsonl", texts)
         start = time.perf_counter()
-        BM25.cached(passages, folder)
+        BM25.of_file(folder / "corpus.jsonl", folder / "cache")
         built = time.perf_counter() - start
         start = time.perf_counter()
-        index = BM25.cached(passages, folder)
+        index = BM25.of_file(folder / "corpus.jsonl", folder / "cache")
         opened = time.perf_counter() - start
-        disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
         asked = queries(500)
         figures: dict[str, Any] = {
             "build_s": round(built, 2),

@@ -32,7 +32,7 @@ def test_rewards_recomputed_from_the_record_are_those_of_the_environment():
         assert episode.status is EpisodeStatus.TERMINATED and episode.success
         assert episode.outcome == recorded_em(episode) == recorded_format(episode) == 1.0
         paid = [turn.reward for turn in episode.turns if turn.reward is not None]
-        afterwards = [value for value in intent_turns(episode) if value is not None]
+        afterwards = [float(value) for value in intent_turns(episode) if value is not None]
         assert sum(paid) == pytest.approx(sum(afterwards)) == pytest.approx(chatr1_intent(episode))
         assert chatr1_intent(episode) == 1.0 and len(paid) == len(episode.turns) - 1
 

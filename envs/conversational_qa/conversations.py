@@ -92,9 +92,9 @@ class InventedSource:
         if not whole:
             numbers = [f"{n}-{q}" for n in numbers for q in range(questions)]
         self._ids = {split: tuple(f"{split}-{n}" for n in numbers) for split in SPLITS}
-        self._places: dict[str, Split] = {
-            task_id: split for split, ids in self._ids.items() for task_id in ids
-        }
+        self._places: dict[str, Split] = {}
+        for split in SPLITS:
+            self._places.update(dict.fromkeys(self._ids[split], split))
         self._subjects = {
             split: tuple(e for e in self.world.entities.values() if e.split == split)
             for split in SPLITS
