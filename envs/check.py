@@ -11,7 +11,7 @@ from turngym.types import Message
 
 __all__ = ["CheckReport", "Violation", "check_env", "inspect_env"]
 
-Maker = str | Callable[[], TextEnv]
+Checked = str | TextEnv | Callable[[], TextEnv]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class CheckReport:
 
 
 def check_env(
-    env: Maker,
+    env: Checked,
     *,
     seed: int = 0,
     replies: Sequence[Message | str] = (),
@@ -45,7 +45,8 @@ def check_env(
     """A report without violations.
 
     Args:
-        env: an id, or a callable that makes a new environment, such as its class.
+        env: an id, a class or function that makes a new environment, or an environment, which is
+            forked and stays as it is.
         seed: of the episodes that are played.
         replies: what the agent says, in order; by default samples of the action space.
         max_chars: characters that one observation may hold.
@@ -60,13 +61,13 @@ def check_env(
     report = inspect_env(env, seed=seed, replies=replies, max_chars=max_chars, skip=skip)
     if report.violations:
         lines = "\n".join(f"  {violation}" for violation in report.violations)
-        name = env if isinstance(env, str) else getattr(env, "__name__", repr(env))
+        name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
         raise ContractError(f"{name} breaks the contract of TextEnv:\n{lines}")
     return report
 
 
 def inspect_env(
-    env: Maker,
+    env: Checked,
     *,
     seed: int = 0,
     replies: Sequence[Message | str] = (),
@@ -77,10 +78,10 @@ def inspect_env(
     unknown = sorted(set(skip) - set(RULES))
     if unknown:
         raise UnknownNameError("rule", unknown[0], RULES)
-    if isinstance(env, TextEnv):
-        raise TypeError("check_env needs fresh copies: pass the class, a function or an id")
 
     def make() -> TextEnv:
+        if isinstance(env, TextEnv):
+            return env.fork()
         return make_registered(env) if isinstance(env, str) else env()
 
     subject = Subject(

@@ -327,8 +327,11 @@ def _privileged(subject: Subject) -> Iterator[str]:
     first, _ = env.reset(seed=subject.seed)
     secret = env.privileged
     hidden = [value for value in secret.hidden_state.values() if isinstance(value, str)]
-    texts = [*secret.references, *secret.gold_actions, *hidden]
-    yield from _leaks("the first messages hold", first, texts)
+    yield from _leaks("the first messages hold", first, [*secret.references, *hidden])
+    # One action may be an example of the grammar; all of them are the solution.
+    plan = secret.gold_actions
+    if plan and all(any(True for _ in _leaks("", first, [action])) for action in plan):
+        yield f"the first messages hold all gold actions: {', '.join(plan)[:120]}"
     for observation, *_ in _play(env, subject.replies):
         yield from _leaks("an observation holds", observation, [secret.notes])
     yield from _leaks("the first messages hold", first, [secret.notes])

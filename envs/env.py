@@ -22,10 +22,10 @@ from gymnasium.utils.seeding import np_random
 from turngym.bridge import run
 from turngym.envs.canonical import digest
 from turngym.envs.spaces import MessagesSpace, ReplySpace
-from turngym.errors import EnvironmentFailure, UsageError
+from turngym.errors import ConfigError, EnvironmentFailure, UsageError
 from turngym.types import Message, Privileged
 
-__all__ = ["EnvState", "Observation", "StepResult", "TextEnv"]
+__all__ = ["EnvState", "Observation", "StepResult", "TextEnv", "at_least_one"]
 
 Observation = tuple[Message, ...]
 StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]
@@ -96,10 +96,8 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     """After this many steps an unfinished episode is truncated."""
 
     def __init__(self, *, max_turns: int | None = None) -> None:
-        if max_turns is not None and max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, got {max_turns}")
         if max_turns is not None:
-            self.max_turns = max_turns
+            self.max_turns = at_least_one("max_turns", max_turns)
 
     # The defaults live on the class so that a subclass need not call super().__init__().
     turn: int = 0
@@ -136,14 +134,17 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
         Args:
             seed: re-keys the generator; None lets it run on.
-            options: `{"task_id": ...}` chooses the task, for environments that have tasks.
+            options: `{"task_id": ...}` chooses the task, for environments that have tasks; `{"split":
+                ...}` says where the seed draws it from.
         """
         if not self._inside:
             raise NotImplementedError(f"{type(self).__name__} must define reset()")
         return (), {}  # a subclass called super().reset(seed=seed): the generator is seeded already
 
     def step(self, action: Any) -> StepResult:
-        """Take the agent's reply, a Message or a str (a subclass always gets a Message); gives new messages, reward, terminated, truncated, info.
+        """New messages, reward, terminated, truncated and info for the agent's reply.
+
+        The caller may pass a Message or a str; what a subclass writes always gets a Message.
 
         Raises:
             UsageError: no episode is open.
@@ -223,6 +224,11 @@ class TextEnv(gymnasium.Env[Observation, Any]):
             twin._np_random, twin._np_random_seed = np_random(seed)
         return twin
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fork, so that `copy.deepcopy` does not copy what is shared."""
+        memo[id(self)] = twin = self.fork()
+        return twin
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of the episode's state, generators excluded.
 
@@ -240,6 +246,17 @@ class TextEnv(gymnasium.Env[Observation, Any]):
             for name, value in self.__dict__.items()
             if name not in _NOT_STATE and name not in self.shared
         }
+
+
+def at_least_one(name: str, value: int) -> int:
+    """`value`, if it is an integer from 1.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+    return value
 
 
 def _copied(values: dict[str, Any], owner: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any, Self
 from gymnasium.utils.seeding import np_random
 
 from turngym.envs.canonical import digest
-from turngym.envs.env import EnvState, Observation, StepResult, TextEnv
-from turngym.errors import InfraTimeout, UsageError
+from turngym.envs.env import EnvState, Observation, StepResult, TextEnv, at_least_one
+from turngym.errors import ConfigError, InfraTimeout, UsageError
 from turngym.types import Completion, Message, Privileged, Turn, TurnStatus
 
 __all__ = ["Recorder", "StepTimeout", "TokenBudget", "TurnLimit", "Wrapper"]
@@ -83,6 +83,12 @@ class Wrapper(TextEnv):
         """As the inner environment."""
         return self.env.tasks(split)
 
+    def expert(
+        self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
+    ) -> Message | str:
+        """As the inner environment."""
+        return self.env.expert(messages, noise=noise, seed=seed)
+
     def render(self) -> Any:
         """As the inner environment."""
         return self.env.render()
@@ -122,9 +128,7 @@ class TurnLimit(Wrapper):
 
     def __init__(self, env: TextEnv, max_turns: int) -> None:
         super().__init__(env)
-        if max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, got {max_turns}")
-        self.max_turns = max_turns
+        self.max_turns = at_least_one("max_turns", max_turns)
 
 
 class TokenBudget(Wrapper):
@@ -135,9 +139,7 @@ class TokenBudget(Wrapper):
     def __init__(self, env: TextEnv, max_tokens: int, count: Callable[[str], int]) -> None:
         """Args: count: tokens in a text, such as `lambda text: len(tokenizer.encode(text))`."""
         super().__init__(env)
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
-        self.max_tokens, self.count = max_tokens, count
+        self.max_tokens, self.count = at_least_one("max_tokens", max_tokens), count
         self.tokens = 0
         """Tokens used in this episode."""
 
@@ -172,7 +174,7 @@ class StepTimeout(Wrapper):
     def __init__(self, env: TextEnv, seconds: float) -> None:
         super().__init__(env)
         if seconds <= 0:
-            raise ValueError(f"seconds must be above 0, got {seconds}")
+            raise ConfigError(f"seconds must be above 0, got {seconds}")
         self.seconds = seconds
         self.given_up = False
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from turngym.errors import ConfigError
 from turngym.rewards.reward import Level, Reward, TurnValue, trajectory_value, turn_values
 from turngym.types import Trajectory
 
@@ -21,7 +22,7 @@ class Bounded:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(f"Bounded needs low < high, got {self.low} and {self.high}")
+            raise ConfigError(f"Bounded needs low < high, got {self.low} and {self.high}")
 
     @property
     def name(self) -> str:

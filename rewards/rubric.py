@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from turngym.errors import JudgeFailure, NotTheAgentsFault
+from turngym.errors import ConfigError, JudgeFailure, NotTheAgentsFault
 from turngym.rewards.reward import Reward, TurnValue, trajectory_value, turn_values
 from turngym.types import EpisodeStatus, Trajectory, Turn, TurnStatus
 
@@ -36,7 +36,7 @@ class Rubric:
         names = [term.reward.name for term in self.terms]
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"a rubric has two rewards called {twice!r}; names key the breakdown")
+            raise ConfigError(f"a rubric has two rewards called {twice!r}; names key the breakdown")
 
     def apply(self, trajectory: Trajectory) -> Trajectory:
         """The episode with new rewards; `rewards` holds every term unweighted, by name.

@@ -41,6 +41,10 @@ def make_batch(trajs: Sequence[Traj], *, gap: int = 1) -> TurnBatch:
         cu_turns.append(turns)
     lengths = [len(traj.rewards) for traj in trajs]
     rewards = [reward for traj in trajs for reward in traj.rewards]
+    anchors: dict[tuple[int, int], int] = {}
+    for traj in trajs:
+        for anchor in traj.anchor or range(len(traj.rewards)):
+            anchors.setdefault((traj.group, anchor), len(anchors))
     names = sorted({name for traj in trajs for name in traj.columns})
     n = len(turn_of_token)
     num_groups = max((traj.group for traj in trajs), default=-1) + 1
@@ -54,7 +58,9 @@ def make_batch(trajs: Sequence[Traj], *, gap: int = 1) -> TurnBatch:
         cu_turns=ints(cu_turns),
         turn_index=ints([t for length in lengths for t in range(length)]),
         exchange_of_turn=ints([e for t in trajs for e in t.exchange or range(len(t.rewards))]),
-        anchor_of_turn=ints([a for t in trajs for a in t.anchor or range(len(t.rewards))]),
+        anchor_of_turn=ints(
+            [anchors[t.group, a] for t in trajs for a in t.anchor or range(len(t.rewards))]
+        ),
         turn_rewards=torch.tensor([reward or 0.0 for reward in rewards]),
         reward_mask=bools([reward is not None for reward in rewards]),
         loss_mask=torch.ones(turns, dtype=torch.bool),

@@ -8,6 +8,7 @@ import turngym
 from guess import Guess
 from turngym.envs.check import inspect_env
 from turngym.envs.check_rules import RULES
+from turngym.envs.registry import ids
 from turngym.errors import ContractError, InfraFailure, UnknownNameError
 from turngym.types import Privileged, assistant, user
 
@@ -169,6 +170,24 @@ class TellsTheAnswer(Good):
         return (user(f"Guess. (Note to the judge: the number is {self.target}.)"),), info
 
 
+class TellsThePlan(Guess):
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return (user("First search[shoes], then click[buy now]."),), {}
+
+    @property
+    def privileged(self):
+        return Privileged(gold_actions=("search[shoes]", "click[buy now]"))
+
+
+class TellsTheGrammar(TellsThePlan):
+    """Good: one gold action as an example of the grammar gives nothing away."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return (user("End with click[buy now]."),), {}
+
+
 class SplitsOverlap(Good):
     def tasks(self, split="train"):
         return ("low", "high")
@@ -205,15 +224,25 @@ BROKEN = {
     CannotBePickled: "pickling",
     ClosesOnce: "close",
     TellsTheAnswer: "privileged",
+    TellsThePlan: "privileged",
     SplitsOverlap: "tasks",
     IgnoresTheTask: "tasks",
     AsyncPaysMore: "astep",
 }
 
 
-@pytest.mark.parametrize("env", [Guess, Good])
+@pytest.mark.parametrize("env", [Guess, Good, TellsTheGrammar])
 def test_a_good_environment_passes_every_rule(env):
     assert turngym.check_env(env, replies=REPLIES).checked == tuple(RULES)
+
+
+# SWE needs Docker; its own tests check it.
+OURS = [name for name in ids() if name.startswith("turngym/") and "SWE" not in name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_environments_pass_every_rule(name):
+    turngym.check_env(name)
 
 
 @pytest.mark.parametrize("env", BROKEN, ids=lambda env: env.__name__)
@@ -252,9 +281,14 @@ def test_a_rule_can_be_skipped_and_a_misspelt_one_is_refused():
         inspect_env(Guess, skip=("inf",))
 
 
-def test_an_environment_object_is_refused_because_fresh_copies_are_needed():
-    with pytest.raises(TypeError, match="pass the class"):
-        turngym.check_env(Guess())
+def test_an_environment_object_can_be_checked_and_stays_as_it_is():
+    env = Guess()
+    env.reset(seed=5)
+    before = env.fingerprint()
+    turngym.check_env(env, replies=REPLIES)
+    assert env.fingerprint() == before
+    with pytest.raises(ContractError, match="StatusIsMisspelt breaks"):
+        turngym.check_env(StatusIsMisspelt(), replies=REPLIES)
 
 
 def test_an_environment_that_cannot_even_reset_is_a_finding():

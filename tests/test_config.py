@@ -16,7 +16,7 @@ class Grpo(Config):
 
 class Mapo(Config):
     name: Literal["mapo"] = "mapo"
-    alpha: float = Field(0.5, ge=0, le=1)
+    alpha: float = Field(default=0.5, ge=0, le=1)
 
 
 class Stage(Config):

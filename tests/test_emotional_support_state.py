@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -123,7 +122,7 @@ def test_success_waits_for_the_minimum_number_of_replies():
 
 
 def test_success_needs_the_whole_energy():
-    rule = EmpaRule(alpha=Fraction(1, 10), min_replies=1, max_replies=9)
+    rule = EmpaRule(alpha_percent=10, min_replies=1, max_replies=9)
     short = Levels(progress=(2, 2, 1))
     # (-3,-3,-3) -> (0,0,-2): the energy is 3*3 + 3*3 + 1*3 = 21 of 27 (times |P_0|).
     assert walk(rule, (-3, -3, -3), short).verdict is Verdict.OPEN

@@ -1,5 +1,6 @@
 """TextEnv: counting, truncation, forks, fingerprints."""
 
+import copy
 import pickle
 import threading
 
@@ -18,11 +19,11 @@ def test_the_turn_limit_truncates_and_survives_a_fork():
     env.reset(seed=1)
     env.step("0")
     twin = env.fork()
-    for copy in (env, twin):
-        assert copy.step("0")[3] is False
-        assert copy.step("0")[2:4] == (False, True)
+    for each in (env, twin):
+        assert each.step("0")[3] is False
+        assert each.step("0")[2:4] == (False, True)
         with pytest.raises(UsageError, match="reset"):
-            copy.step("0")
+            each.step("0")
 
 
 def test_a_right_guess_on_the_last_turn_terminates_and_does_not_truncate():
@@ -226,6 +227,14 @@ def test_forks_share_what_is_declared_and_copy_the_rest_keeping_aliases():
     twin.step("2")
     assert (env.log, twin.log) == (["1"], ["1", "2"])
     assert twin.alias is twin.log
+
+
+def test_deepcopy_is_a_fork_and_copies_nothing_shared():
+    env = Library()
+    env.reset(seed=0)
+    first, second = copy.deepcopy([env, env])
+    assert first is second and first is not env
+    assert first.catalogue is env.catalogue and first.fingerprint() == env.fingerprint()
 
 
 def test_sampling_from_a_forks_action_space_leaves_the_originals_alone():

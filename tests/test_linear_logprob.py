@@ -84,30 +84,28 @@ def test_either_output_may_go_unused(used):
 
 
 def test_a_frozen_head_or_frozen_states_get_no_gradient():
-    hidden, head, *rest = drawn(5, 4)
-    logprobs, _ = linear_logprob(hidden, head.detach(), *rest)
+    hidden, head, rows, targets, _ = drawn(5, 4)
+    logprobs, _ = linear_logprob(hidden, head.detach(), rows, targets)
     logprobs.sum().backward()
     assert hidden.grad is not None
-    logprobs, _ = linear_logprob(hidden.detach(), head, *rest)
+    logprobs, _ = linear_logprob(hidden.detach(), head, rows, targets)
     logprobs.sum().backward()
     assert head.grad is not None
 
 
 def test_bfloat16_inputs_keep_float32_statistics():
-    inputs = drawn(300, 300, torch.bfloat16)
-    logprobs, entropy = linear_logprob(*inputs, chunk=7)
-    exact = [value.detach().double() for value in (inputs[0], inputs[1])]
-    wanted = definition.linear_logprob(*exact, *inputs[2:4], inputs[4].double())
+    hidden, head, rows, targets, temperature = drawn(300, 300, torch.bfloat16)
+    logprobs, entropy = linear_logprob(hidden, head, rows, targets, temperature, chunk=7)
+    exact = hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_()
+    wanted = definition.linear_logprob(*exact, rows, targets, temperature.double())
     assert logprobs.dtype == entropy.dtype == torch.float32
-    assert_close(logprobs, wanted[0].float(), atol=1e-4, rtol=1e-4)
-    assert_close(entropy, wanted[1].float(), atol=1e-4, rtol=1e-4)
+    assert_close(logprobs.detach(), wanted[0].detach().float(), atol=1e-4, rtol=1e-4)
+    assert_close(entropy.detach(), wanted[1].detach().float(), atol=1e-4, rtol=1e-4)
     logprobs.sum().backward()
-    leaves = [value.requires_grad_() for value in exact]
-    reference, _ = definition.linear_logprob(*leaves, *inputs[2:4], inputs[4].double())
-    reference.sum().backward()
+    wanted[0].sum().backward()
     # 43 chunks summed in bfloat16 would be off by several of its steps of 1/256
-    assert inputs[1].grad.dtype == torch.bfloat16
-    assert_close(inputs[1].grad.double(), leaves[1].grad, atol=1e-3, rtol=1 / 256)
+    assert head.grad.dtype == torch.bfloat16
+    assert_close(head.grad.double(), exact[1].grad, atol=1e-3, rtol=1 / 256)
 
 
 def test_memory_grows_with_the_chunk_and_not_with_the_tokens(monkeypatch):
@@ -146,7 +144,7 @@ def test_an_objective_of_the_chunk_is_differentiated_in_the_forward_pass():
     def objective(logprobs, entropy, start, stop):
         return (logprobs.exp() * torch.arange(start, stop)).sum() + entropy.square().sum()
 
-    value = linear_objective(*inputs, objective, [(0, 3), (3, 7)])
+    value = linear_objective(*inputs, objective, [(0, 3), (3, 7)], True)
     expected = objective(*definition.linear_logprob(*inputs), 0, 7)
     assert_close(value, expected)
     for left, right in zip(

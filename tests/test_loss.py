@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ SHARED = Path(
 )
 
 
-def loss_of(batch, log_ratios, advantages, *, clip_scale=None, entropy=None, **config):
+def loss_of(batch, log_ratios, advantages, *, clip_scale=None, entropy=None, **config: Any):
     """The loss with zero old log-probabilities and the gradient on the tokens that are ours."""
     ours = batch.turn_of_token >= 0
     logprobs = torch.zeros(batch.num_tokens, dtype=torch.float64)
@@ -91,7 +92,7 @@ def test_the_upper_bound_may_be_wider_and_clip_scale_moves_both():
     assert_close(grad, torch.tensor([-1.25, 0.0, 0.7], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-A2TGPO = dict(ratio="turn", low=3e-3, high=4e-3, aggregation="seq-mean-token-mean")
+A2TGPO: dict[str, Any] = dict(ratio="turn", low=3e-3, high=4e-3, aggregation="seq-mean-token-mean")
 
 
 def test_the_a2tgpo_example_of_the_paper_formula():

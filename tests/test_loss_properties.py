@@ -1,6 +1,7 @@
 """Policy loss: gradcheck in float64, and what splitting, masking and reordering must not change."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ AGGREGATIONS = (
 SHAPES = st.lists(st.lists(st.integers(1, 5), max_size=4), min_size=1, max_size=5)
 
 
-def drawn(shape, seed, gap=1):
+def drawn(shape, seed, gap=1) -> tuple[Any, Any, Any]:
     """A random batch with masks, its credit, and a policy's output."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -53,7 +54,7 @@ def gradients(value, output):
     return torch.autograd.grad(value, [output.logprobs, output.entropy])
 
 
-FULL = dict(
+FULL: dict[str, Any] = dict(
     kl_coef=0.3,
     entropy_coef=0.1,
     dual_clip=1.5,

@@ -1,84 +1,24 @@
-"""The web shop: pages, actions, options, splits, state."""
+"""The web shop as an environment: episodes, splits, state."""
 
 import json
 import pickle
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 
 import pytest
-from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import check_env as gymnasium_check
 from hypothesis import given
 from hypothesis import strategies as st
 
 import turngym
-from turngym.envs.web_shop.catalog import Goal, Listed, OptionGroup, Product, Review
+from turngym.envs.check import check_env
 from turngym.envs.web_shop.env import WebShop
-from turngym.envs.web_shop.pages import render
 from turngym.envs.web_shop.procedural import GOALS_PER_PRODUCT
-from turngym.envs.web_shop.search import Index
-from turngym.envs.web_shop.session import Session, Shop, clickables, parse_action, take
+from turngym.envs.web_shop.session import clickables
 from turngym.errors import ConfigError, UnknownNameError
 
-MUGS = [
-    Product(
-        asin=f"B{number:02d}",
-        title=f"Plain mug number {number} of café ☕ <b>set</b>",
-        bullets=("holds tea",),
-        description="A mug.",
-        attributes=("dishwasher safe",),
-        options=(
-            OptionGroup(name="size", values=("small", "large")),
-            OptionGroup(name="color", values=("red", "blue")),
-        ),
-        reviews=(Review(title="Fine", score="4.0", body="It holds tea."),),
-        price=5.0,
-        price_text="$5.0",
-        nouns=("mug",),
-    )
-    for number in range(25)
-]
-
-
-@pytest.fixture(scope="module")
-def mugs():
-    index = Index(product.search_text for product in MUGS)
-    return Shop(products=Listed(MUGS), index=index, page_size=10, show_attributes=False)
-
-
-def visit(**changes):
-    goal = Goal(task_id="t", instruction="A mug, please", target=MUGS[0], attributes=("tea",))
-    return Session(split="train", goal=goal, **changes)
-
-
-def walk(shop, *actions, start=None):
-    session = start or visit()
-    for action in actions:
-        after = take(shop, session, *parse_action(action))
-        assert after is not None, f"{action} was refused on {session.page}"
-        session = after
-    return session
-
-
-# Action grammar
-
-
-@pytest.mark.parametrize(
-    ("text", "parsed"),
-    [
-        ("search[Red Shoes]", ("search", "red shoes")),
-        ("click[buy now] thanks", ("click", "buy now")),  # unanchored at the end
-        (" click[x]\n", ("click", "x")),
-        ("search[red [size]]", ("search[red ", "size]")),  # greedy in the name
-        ("Action: click[x]", ("Action: click", "x")),
-        ("search[]", None),
-        ("think\nclick[x]", None),
-        ("", None),
-    ],
-)
-def test_actions_are_read_as_in_the_original(text, parsed):
-    assert parse_action(text) == parsed
+# Episodes
 
 
 @given(st.text(max_size=40) | st.from_regex(r"(search|click)\[.{0,20}\]", fullmatch=True))
@@ -99,128 +39,16 @@ def test_a_refused_action_changes_nothing_and_says_so():
     assert after["status"] == "invalid_action" and after["anchor"] == info["anchor"]
 
 
-# Pages
-
-
-def test_clickables_of_every_page(mugs):
-    assert clickables(mugs, visit()) == {}
-    results = walk(mugs, "search[mug]")
-    first = [f"b{n:02d}" for n in range(10)]
-    assert list(clickables(mugs, results)) == ["back to search", "next >", *first]
-    second = walk(mugs, "click[next >]", start=results)
-    assert list(clickables(mugs, second))[:3] == ["back to search", "< prev", "next >"]
-    item = walk(mugs, "click[b03]", start=results)
-    buttons = "back to search,< prev,description,features,reviews,buy now,small,large,red,blue"
-    assert list(clickables(mugs, item)) == buttons.split(",")
-    sub = walk(mugs, "click[features]", start=item)
-    assert list(clickables(mugs, sub)) == ["back to search", "< prev"]
-    with_attributes = replace(mugs, show_attributes=True)
-    assert "attributes" in clickables(with_attributes, item)
-
-
-def test_paging_shows_ten_at_a_time_then_five_then_none(mugs):
-    pages = [walk(mugs, "search[mug]", *["click[next >]"] * n) for n in range(4)]
-    links = [
-        [name for name, meaning in clickables(mugs, page).items() if meaning != "button"]
-        for page in pages
-    ]
-    assert [len(found) for found in links] == [10, 10, 5, 0]
-    assert [name for found in links for name in found] == [f"b{n:02d}" for n in range(25)]
-    back = walk(mugs, "click[< prev]", start=pages[3])
-    assert back == pages[2]
-
-
-def test_prev_from_a_product_returns_to_its_page_of_results(mugs):
-    second = walk(mugs, "search[mug]", "click[next >]")
-    item = walk(mugs, "click[b12]", "click[red]", start=second)
-    back = walk(mugs, "click[< prev]", start=item)
-    assert (back.page, back.page_number, back.options) == ("results", 2, ())
-
-
-def test_options_are_kept_over_sub_pages_and_replaced_within_their_group(mugs):
-    item = walk(mugs, "search[mug]", "click[b00]", "click[red]", "click[large]", "click[blue]")
-    assert item.options == (("color", "blue"), ("size", "large"))
-    assert walk(mugs, "click[reviews]", "click[< prev]", start=item).options == item.options
-    assert walk(mugs, "search[mug]", start=item).options == ()
-
-
-def test_search_works_on_any_page_and_back_to_search_forgets(mugs):
-    item = walk(mugs, "search[mug]", "click[b00]", "search[mug]", "click[b01]", "click[red]")
-    assert walk(mugs, "click[back to search]", start=item) == visit()
-
-
-def test_a_product_can_be_bought_without_options(mugs):
-    assert walk(mugs, "search[mug]", "click[b00]", "click[buy now]").page == "done"
-
-
-def test_products_of_another_page_cannot_be_clicked(mugs):
-    assert take(mugs, walk(mugs, "search[mug]"), "click", "b20") is None
-
-
-def test_text_form(mugs):
-    results = walk(mugs, "search[mug]")
-    text = render(mugs, results, "text", None, 0.0)
-    assert text.startswith(
-        "Instruction: [SEP] A mug, please [SEP] Back to Search [SEP] Page 1 (Total results: 25) "
-        "[SEP] Next > [SEP] B00 [SEP] Plain mug number 0 of café ☕ <b>set</b> [SEP] $5.0 [SEP] B01"
-    )
-    index = render(mugs, visit(), "text", None, 0.0)
-    assert index == "WebShop [SEP] Instruction: [SEP] A mug, please [SEP] Search"
-    item = walk(mugs, "click[b00]", start=results)
-    assert render(mugs, item, "text", 2, 0.0).endswith(
-        "[SEP] size [SEP] small [SEP] large [SEP] color [SEP] red [SEP] blue [SEP] Plain mug [SEP] "
-        "Price: $5.0 [SEP] Rating: N.A. [SEP] Description [SEP] Features [SEP] Reviews [SEP] Buy Now"
-    )
-
-
-def test_rich_form_marks_buttons_visited_products_and_chosen_options(mugs):
-    item = walk(mugs, "search[mug]", "click[b00]", "click[red]", "click[small]")
-    lines = render(mugs, item, "text_rich", None, 0.0).splitlines()
-    assert lines[:2] == ["You have clicked red.", "You have clicked small."]
-    assert "  [clicked button] red [clicked button_]" in lines
-    assert "  [button] blue [button_]" in lines and "[button] Buy Now [button_]" in lines
-    results = render(mugs, walk(mugs, "click[< prev]", start=item), "text_rich", None, 0.0)
-    assert "\n[clicked button] B00 [clicked button_]\n" in results
-    assert "\n[button] B01 [button_]\n" in results
-
-
-@pytest.mark.parametrize(
-    ("page", "words"),
-    [
-        ("description", "A mug."),
-        ("features", "holds tea"),
-        ("reviews", '"Fine" [SEP] 4.0 [SEP] It holds tea.'),
-    ],
-)
-def test_sub_pages(mugs, page, words):
-    sub = walk(mugs, "search[mug]", "click[b00]", f"click[{page}]")
-    assert render(mugs, sub, "text", None, 0.0).endswith(f"[SEP] < Prev [SEP] {words}")
-
-
-def test_brief_form_shows_what_changed(mugs):
-    shop = replace(mugs, page_size=1)
-    results = walk(shop, "search[mug]")
-    assert render(shop, results, "brief", 2, 0.0) == "b00 $5.0 Plain mug"
-    item = walk(shop, "click[b00]", start=results)
-    assert render(shop, item, "brief", 2, 0.0) == "size: small, large\ncolor: red, blue\nbuy now"
-    red = walk(shop, "click[red]", start=item)
-    assert render(shop, red, "brief", 2, 0.0) == "chosen: red"
-
-
-# Episodes
-
-
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 @pytest.mark.parametrize("preset", ["original", "strict"])
 def test_the_gold_actions_buy_what_was_asked_for(split, preset):
     env = WebShop(preset=preset)
     for seed in range(40):
         env.reset(seed=seed, options={"split": split})
-        for action in env.privileged.gold_actions:
-            messages, reward, terminated, _, info = env.step(action)
+        *_, last = [env.step(action) for action in env.privileged.gold_actions]
+        _, reward, terminated, _, info = last
         assert terminated and reward == info["outcome"] == 1.0 and info["success"] is True
-        assert info["rewards"]["r_type"] == 1.0
-    json.dumps(info)
+        assert json.loads(json.dumps(info["rewards"]))["r_type"] == 1.0
 
 
 def test_a_wrong_purchase_ends_with_its_parts():
@@ -276,6 +104,14 @@ def test_every_task_is_found_in_its_split_and_targets_a_product_sold_there():
         for task in env.tasks(split):
             home, goal = env.market.find(task)
             assert (home, goal.task_id) == (split, task) and goal.target.asin in sold
+
+
+def test_a_million_products_cost_nothing_until_they_are_shown():
+    env = WebShop(num_products=1_000_000)
+    tasks = env.tasks("test")
+    assert len(tasks) == 1_000_000 * GOALS_PER_PRODUCT
+    split, goal = env.market.find(tasks[-1])
+    assert split == "test" and goal.target == env.market.products("test")[999_999]
 
 
 def test_a_task_keeps_its_words_whatever_the_seed_and_the_process():
@@ -381,4 +217,12 @@ def test_a_thousand_episodes_share_one_catalog_and_one_index():
 
 
 def test_gymnasium_checks_pass():
-    check_env(WebShop(num_products=100), skip_render_check=True)
+    gymnasium_check(WebShop(num_products=100), skip_render_check=True)
+
+
+@pytest.mark.parametrize("size", [None, "demo"])
+def test_the_contract_holds(size):
+    check_env(
+        lambda: WebShop(num_products=100, size=size),
+        replies=("search[lamp]", "click[next >]", "nonsense", "search[\ud800]"),
+    )

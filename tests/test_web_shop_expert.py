@@ -4,7 +4,6 @@ import pytest
 
 import turngym
 from turngym.envs.web_shop.expert import expert
-from turngym.errors import DataError
 from turngym.types import assistant, user
 
 
@@ -46,6 +45,23 @@ def test_demo_episodes_are_short():
     assert max(lengths) <= 800
 
 
-def test_other_instructions_are_refused_with_an_example():
-    with pytest.raises(DataError, match="Find me cotton"):
-        expert([user("i need a lamp")])
+def test_it_pages_on_when_what_fits_is_too_dear():
+    page = "b1 $90.00 Acme cotton linen shirt\nb2 $10.00 Acme cotton wool shirt"
+    wish = user("Find me cotton, linen shirt, and price lower than 50.00 dollars")
+    start = [wish, assistant("search[cotton linen shirt]")]
+    assert expert([*start, user(page)]) == "click[next >]"
+    cheaper = "b3 $40.00 Acme linen cotton shirt\nb2 $10.00 Acme cotton wool shirt"
+    assert expert([*start, user(cheaper)]) == "click[b3]"
+
+
+def test_options_are_chosen_one_by_one_then_bought():
+    seen = [
+        user("Find me vegan soap with count: 2 pack, and color: red"),
+        assistant("search[vegan soap]"),
+        user("b1 $9.00 Acme vegan soap"),
+    ]
+    actions = []
+    while "click[buy now]" not in actions:
+        actions.append(expert(seen))
+        seen += [assistant(actions[-1]), user("count: 1 pack, 2 pack\ncolor: red\nbuy now")]
+    assert actions == ["click[b1]", "click[2 pack]", "click[red]", "click[buy now]"]

@@ -98,7 +98,9 @@ def test_a_recorded_visit_replays_to_its_recorded_reward(path):
         text = action(row, before)
         if text is None:
             continue
-        visit = take(shop, visit, *parse_action(text))
+        parsed = parse_action(text)
+        assert parsed is not None
+        visit = take(shop, visit, *parsed)
         assert visit is not None and visit.page == PAGES[row["page"]]
         if row["page"] == "item_page":
             assert product(shop, visit).asin == row["content"]["asin"]

@@ -39,6 +39,13 @@ def test_the_interface_of_the_inner_environment_shows_through():
     assert Wrapper(Guess()).astep is None and Wrapper(Good()).astep is not None
 
 
+def test_nothing_public_of_text_env_is_left_unforwarded():
+    own = {"turn", "max_turns", "shared", "in_episode"}  # of the wrapper itself
+    copied = {"metadata", "observation_space", "action_space"}  # in __init__
+    public = {name for name in vars(turngym.TextEnv) if not name.startswith("_")}
+    assert public - own - copied - set(vars(Wrapper)) == set()
+
+
 def test_the_turn_limit_truncates_and_a_termination_wins():
     env = TurnLimit(Guess(), 2)
     env.reset(seed=1)

@@ -45,7 +45,7 @@ class TurnBatch:
     exchange_of_turn: Tensor
     """[K] int64, from 0 in each trajectory, non-decreasing."""
     anchor_of_turn: Tensor
-    """[K] int64: equal in one group exactly where the observable state was equal."""
+    """[K] int64 in 0..K-1 (of the whole batch), equal exactly where group and observable state are."""
     turn_rewards: Tensor
     """[K] float32, 0 where reward_mask is false; never contains the outcome."""
     reward_mask: Tensor

@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from turngym.envs.emotional_support.appraisal import Appraisal, Levels, Verdict
@@ -55,8 +54,8 @@ def _dot(left: Axes, right: Axes) -> int:
 class EmpaRule:
     """Constants of the protocol."""
 
-    alpha: Fraction
-    """Share of |P_0| within which the goal counts as reached."""
+    alpha_percent: int
+    """Percentage of |P_0| within which the goal counts as reached."""
     min_replies: int
     """No ending, good or bad, is declared before."""
     max_replies: int
@@ -74,9 +73,9 @@ class EmpaRule:
         return EmpaState(rule=self, initial=deficit)
 
 
-EMPA = EmpaRule(alpha=Fraction(1, 10), min_replies=12, max_replies=45)
+EMPA = EmpaRule(alpha_percent=10, min_replies=12, max_replies=45)
 """As in the 480 published runs."""
-EMPA_RELEASED = replace(EMPA, alpha=Fraction(1, 20))
+EMPA_RELEASED = replace(EMPA, alpha_percent=5)
 """As in the released code."""
 MAPO = replace(EMPA_RELEASED, max_replies=15)
 """MAPO's training set-up, in which the minimum of 12 is fixed."""
@@ -130,9 +129,9 @@ class EmpaState:
         return Verdict.FAILURE if self._collapsed() or self._stuck() else Verdict.OPEN
 
     def _succeeded(self) -> bool:
-        size, here, alpha = _dot(self.initial, self.initial), self.position, self.rule.alpha
-        near = _dot(here, here) <= alpha * alpha * size
-        aligned = -_dot(here, self.initial) >= -alpha * size
+        size, here, alpha = _dot(self.initial, self.initial), self.position, self.rule.alpha_percent
+        near = 100 * 100 * _dot(here, here) <= alpha * alpha * size
+        aligned = -100 * _dot(here, self.initial) >= -alpha * size
         return (near or aligned) and sum(self.energies) >= size
 
     def _collapsed(self) -> bool:

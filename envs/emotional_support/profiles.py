@@ -81,6 +81,8 @@ class Profile:
     deficit_levels: tuple[int, ...] = (2,) * 9
     """Levels 0 to 3 of the nine EMPA indicators."""
     script: Script | None = None
+    split: str | None = None
+    """Where the source says that it belongs; None decides by `split_of`."""
 
 
 NAMES = (

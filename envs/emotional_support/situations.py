@@ -14,6 +14,7 @@ class Situation:
     key: str
     """Part of the stable profile id."""
     topic: str
+    """What the person can be asked about as theirs; a word of `event`."""
     event: str
     """The first thing the person says about it."""
     feelings: tuple[str, str]
@@ -55,7 +56,7 @@ SITUATIONS = (
     ),
     Situation(
         key="breakup",
-        topic="breakup",
+        topic="partner",
         event="My partner moved out after six years.",
         feelings=("sad", "lonely"),
         details=(
@@ -94,7 +95,7 @@ SITUATIONS = (
     ),
     Situation(
         key="new-city",
-        topic="new city",
+        topic="city",
         event="I moved to this city four months ago and I know nobody.",
         feelings=("lonely", "sad"),
         details=(
@@ -107,7 +108,7 @@ SITUATIONS = (
     ),
     Situation(
         key="sister-wedding",
-        topic="wedding",
+        topic="sister",
         event="My sister left me out of her wedding party.",
         feelings=("hurt", "angry"),
         details=(
@@ -120,7 +121,7 @@ SITUATIONS = (
     ),
     Situation(
         key="exam",
-        topic="exam",
+        topic="grade",
         event="I missed the grade for nursing school by two points.",
         feelings=("disappointed", "ashamed"),
         details=(
@@ -172,7 +173,7 @@ SITUATIONS = (
     ),
     Situation(
         key="friend-ghosted",
-        topic="friend",
+        topic="best friend",
         event="My best friend has stopped answering me.",
         feelings=("hurt", "lonely"),
         details=(
@@ -185,7 +186,7 @@ SITUATIONS = (
     ),
     Situation(
         key="debt",
-        topic="debt",
+        topic="credit card bills",
         event="I opened the credit card bills and it is eleven thousand.",
         feelings=("overwhelmed", "ashamed"),
         details=(
@@ -224,7 +225,7 @@ SITUATIONS = (
     ),
     Situation(
         key="accident",
-        topic="accident",
+        topic="car",
         event="I scraped a cyclist with my car last week.",
         feelings=("guilty", "anxious"),
         details=(
@@ -251,7 +252,7 @@ SITUATIONS = (
     Situation(
         key="promotion",
         topic="promotion",
-        event="They promoted the new guy instead of me.",
+        event="They gave my promotion to the new guy.",
         feelings=("jealous", "disappointed"),
         details=(
             "I trained him only last autumn.",
@@ -276,7 +277,7 @@ SITUATIONS = (
     ),
     Situation(
         key="ex-engaged",
-        topic="engagement",
+        topic="ex",
         event="My ex is engaged, I saw it online this morning.",
         feelings=("jealous", "sad"),
         details=(

@@ -27,9 +27,9 @@ _BRACKETS = re.compile(r"[\[\]\s]+")
 _RULES = {
     "text": (
         "You shop for the user. Answer with one action: search[keywords] or click[button], such as "
-        "click[next >]. Open a product by clicking its id, choose its options, then click[buy now]."
+        "click[next >]. Open a product by clicking its id, choose its options, then click Buy Now."
     ),
-    "brief": "Reply search[words] or click[button]. Buttons: ids, options, next >, < prev, buy now.",
+    "brief": "Reply search[words] or click[button]. Buttons: numbers, options, next >, buy now.",
 }
 
 
@@ -87,7 +87,7 @@ class WebShop(TextEnv):
         info = {"task_id": goal.task_id, "split": split, "anchor": self._anchor()}
         return (system(rules), user(page)), info
 
-    def step(self, action: Message) -> StepResult:  # type: ignore[override]
+    def step(self, action: Message) -> StepResult:
         """One action; the reward is the score, and comes with the purchase."""
         parsed = parse_action(action.content)
         after = take(self._shop, self._session, *parsed) if parsed else None
@@ -106,12 +106,14 @@ class WebShop(TextEnv):
         return (user(self._page(result.total)),), result.total, True, False, info
 
     def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
-        """The scripted buyer of the bundled catalogue (`web_shop.expert`)."""
+        """What the scripted buyer does next (`web_shop.expert`)."""
         return expert(messages, noise=noise, seed=seed)
 
     @property
     def privileged(self) -> Privileged:
-        """The target product and the actions that buy it."""
+        """The target product and the actions that buy it; nothing before the first reset."""
+        if not hasattr(self, "_session"):
+            return Privileged()
         goal = self._session.goal
         clicks = [goal.target.asin.lower(), *(option.value for option in goal.options), "buy now"]
         return Privileged(
@@ -131,6 +133,7 @@ class WebShop(TextEnv):
             index=market.index(split),
             page_size=self.settings.page_size,
             show_attributes=self.settings.show_attributes,
+            numbered=self.settings.observation == "brief",
         )
 
     def _choose(self, options: Mapping[str, Any]) -> tuple[Split, Goal]:

@@ -35,7 +35,7 @@ from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.search import Index
 from turngym.errors import DataError, UnknownNameError
 
-__all__ = ["FileMarket", "split_of"]
+__all__ = ["FileMarket", "human_goals", "split_of", "synthetic_goals"]
 
 
 class FileMarket:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from turngym.envs.web_shop.catalog import Product
-from turngym.envs.web_shop.session import Session, Shop, product, shown, sub_pages
+from turngym.envs.web_shop.session import Session, Shop, labelled, product, shown, sub_pages
 
 __all__ = ["Observation", "render"]
 
@@ -47,7 +47,7 @@ def render(
     return "".join(reversed(chosen)) + "".join(_rich(bit) + "\n" for bit in bits)
 
 
-def cut(title: str, words: int | None) -> str:
+def _cut(title: str, words: int | None) -> str:
     """The first `words` words of a title."""
     return title if words is None else " ".join(title.split()[:words])
 
@@ -92,7 +92,7 @@ def _results(shop: Shop, session: Session, words: int | None) -> Iterator[_Bit]:
     for number in shown(shop, session):
         item = shop.products[number]
         yield _Bit(item.asin, "product", number in session.visited)
-        yield _Bit(cut(item.title, words))
+        yield _Bit(_cut(item.title, words))
         yield _Bit(item.price_text)
 
 
@@ -102,7 +102,7 @@ def _item(shop: Shop, item: Product, session: Session, words: int | None) -> Ite
         yield _Bit(group.name)
         for value in group.values:
             yield _Bit(value, "option", value in chosen)
-    yield _Bit(cut(item.title, words))
+    yield _Bit(_cut(item.title, words))
     yield _Bit(f"Price: {item.price_text}")
     yield _Bit(f"Rating: {item.rating}")
     for name in sub_pages(shop):
@@ -131,8 +131,9 @@ def _brief(shop: Shop, session: Session, words: int | None, score: float) -> str
         return session.goal.instruction
     if session.page == "results":
         lines = [
-            f"{item.asin.lower()} {item.price_text} {cut(item.title, words)}"
-            for item in (shop.products[number] for number in shown(shop, session))
+            f"{label} {shop.products[number].price_text} "
+            + _cut(shop.products[number].title, words)
+            for label, number in labelled(shop, session)
         ]
         return "\n".join(lines or ["no results"])
     item = product(shop, session)

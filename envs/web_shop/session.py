@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from turngym.envs.web_shop.catalog import Catalog, Goal, Product, Split
 from turngym.envs.web_shop.search import Index
 
-__all__ = ["SUB_PAGES", "Page", "Session", "Shop", "clickables", "parse_action", "take"]
+__all__ = [
+    "SUB_PAGES",
+    "Page",
+    "Session",
+    "Shop",
+    "clickables",
+    "labelled",
+    "parse_action",
+    "product",
+    "shown",
+    "sub_pages",
+    "take",
+]
 
 Page = Literal["index", "results", "item", "sub", "done"]
 SUB_PAGES = ("Description", "Features", "Reviews", "Attributes")
@@ -25,6 +38,8 @@ class Shop:
     index: Index
     page_size: int
     show_attributes: bool
+    numbered: bool = False
+    """Products on a page of results are shown with their place, from 1, and may be clicked by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +86,8 @@ def clickables(shop: Shop, session: Session) -> dict[str, str]:
         if session.page_number > 1:
             buttons["< prev"] = "button"
         buttons["next >"] = "button"
-        for number in shown(shop, session):
-            buttons[shop.products[number].asin.lower()] = f"product {number}"
+        for label, number in labelled(shop, session):
+            buttons[label] = buttons[shop.products[number].asin.lower()] = f"product {number}"
         return buttons
     buttons["< prev"] = "button"
     if session.page == "item":
@@ -88,7 +103,7 @@ def clickables(shop: Shop, session: Session) -> dict[str, str]:
 def take(shop: Shop, session: Session, name: str, argument: str) -> Session | None:
     """The visit after an action; None when the action is not possible here."""
     if name == "search":
-        return search(shop, session, argument, 1)
+        return _search(shop, session, argument, 1)
     if name != "click":
         return None
     meaning = clickables(shop, session).get(argument)
@@ -102,27 +117,27 @@ def take(shop: Shop, session: Session, name: str, argument: str) -> Session | No
     if kind == "option":
         options = tuple({**dict(session.options), detail: argument}.items())
         return replace(session, page="item", options=options)
-    return press(shop, session, argument)
+    return _press(shop, session, argument)
 
 
-def press(shop: Shop, session: Session, button: str) -> Session:
+def _press(shop: Shop, session: Session, button: str) -> Session:
     """The visit after one of the fixed buttons."""
     if button == "back to search":
         return Session(split=session.split, goal=session.goal)
     if button == "buy now":
         return replace(session, page="done")
     if button == "next >":
-        return search(shop, session, session.query, session.page_number + 1)
+        return _search(shop, session, session.query, session.page_number + 1)
     if button == "< prev" and session.page == "results":
-        return search(shop, session, session.query, session.page_number - 1)
+        return _search(shop, session, session.query, session.page_number - 1)
     if button == "< prev" and session.page == "item":
-        return search(shop, session, session.query, session.page_number)
+        return _search(shop, session, session.query, session.page_number)
     if button == "< prev":
         return replace(session, page="item", sub_page="")
     return replace(session, page="sub", sub_page=button.capitalize())
 
 
-def search(shop: Shop, session: Session, query: str, page_number: int) -> Session:
+def _search(shop: Shop, session: Session, query: str, page_number: int) -> Session:
     """A results page; it forgets the open product and the chosen options."""
     return replace(
         session,
@@ -140,6 +155,12 @@ def shown(shop: Shop, session: Session) -> tuple[int, ...]:
     """The products on the current results page; none on a page past the last."""
     first = (session.page_number - 1) * shop.page_size
     return session.hits[first : first + shop.page_size]
+
+
+def labelled(shop: Shop, session: Session) -> Iterator[tuple[str, int]]:
+    """What to click for each product on the current results page, with the product."""
+    for place, number in enumerate(shown(shop, session), start=1):
+        yield str(place) if shop.numbered else shop.products[number].asin.lower(), number
 
 
 def product(shop: Shop, session: Session) -> Product:

@@ -31,15 +31,15 @@ HELP = """Agentic text environments and multi-turn RL.
 
 First steps:
 
-    turngym envs                              what there is
+    turngym envs                         what there is
 
-    turngym play turngym/WebShop-v0           try one yourself
+    turngym play turngym/WebShop-v0      try one yourself
 
-    turngym train web_shop                    train a small policy on the CPU
+    turngym train web_shop               train a small policy on the CPU
 
-    turngym new env echo                      write your own
+    turngym new env echo                 write your own
 
-    turngym check echo_env:Echo-v0            and see whether it keeps the contract
+    turngym check echo_env:Echo-v0       see whether it keeps the contract
 
 Add --help to any command for its own examples.
 """

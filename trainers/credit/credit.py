@@ -24,6 +24,7 @@ from torch import Tensor
 from turngym.config import Config, parse
 from turngym.errors import UsageError
 from turngym.registry import Registry
+from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
@@ -36,6 +37,7 @@ __all__ = [
     "PresetConfig",
     "TurnKey",
     "column",
+    "counted",
     "credit",
     "finish",
     "group_of_turn",
@@ -46,6 +48,7 @@ __all__ = [
     "scores",
     "step_rewards",
     "turn_position_key",
+    "turn_return",
 ]
 
 C = TypeVar("C", bound=Config)
@@ -158,6 +161,11 @@ def column(batch: TurnBatch, need: Need, method: str = "this credit method") -> 
     return columns[need.column]
 
 
+def counted(batch: TurnBatch) -> Tensor:
+    """[B] bool: trajectories that enter baselines, those with turns and without foreign failures."""
+    return batch.traj_mask & (batch.cu_turns.diff() > 0)
+
+
 def of_turn(batch: TurnBatch, per_trajectory: Tensor) -> Tensor:
     """[K] the value of each turn's trajectory."""
     return per_trajectory[batch.traj_of_turn]
@@ -185,9 +193,10 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
-    """[K] float32 weighted turn rewards, with the outcome added on each trajectory's last turn."""
+    """[K] float32 weighted turn rewards, the outcome added on each last turn."""
     rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0) * turn_reward_weight
-    return rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
+    rewards = rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
+    return torch.where(batch.turn_mask, rewards, 0)
 
 
 def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
@@ -197,6 +206,11 @@ def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0)
     sums = segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories)
     return batch.outcome + turn_reward_weight * sums
+
+
+def turn_return(batch: TurnBatch, rewards: Tensor, gamma: float) -> Tensor:
+    """[K] float32 discounted sum of `rewards` [K] from each turn to its trajectory's end."""
+    return discounted_return(rewards, batch.traj_of_turn, gamma, longest=batch.max_turns)
 
 
 def leave_one_out(

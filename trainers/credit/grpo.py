@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from turngym.trainers.credit.credit import PresetConfig, credit, finish, of_turn, scores
+from turngym.trainers.credit.credit import PresetConfig, counted, credit, finish, of_turn, scores
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -52,7 +52,7 @@ def grpo(batch: TurnBatch, config: GrpoConfig) -> Credit:
         batch.group_of_traj,
         batch.num_groups,
         rule,
-        mask=batch.traj_mask,
+        mask=counted(batch),
     )
     kept = of_turn(batch, normed.kept) if config.singleton == "drop" else None
     return finish(batch, of_turn(batch, normed.values), {"group": normed}, kept=kept)

@@ -75,10 +75,13 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
 
 
 def _on_gpu(arguments: Iterable[object]) -> bool:
-    tensors = [value for value in arguments if isinstance(value, Tensor)]
-    return any(tensor.is_cuda for tensor in tensors) and all(
-        tensor.dtype != torch.float64 for tensor in tensors
-    )
+    on_gpu = False
+    for value in arguments:
+        if isinstance(value, Tensor):
+            if value.dtype == torch.float64:
+                return False
+            on_gpu = on_gpu or value.is_cuda
+    return on_gpu
 
 
 @functools.cache

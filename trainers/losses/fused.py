@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from turngym.errors import DataError
-from turngym.trainers.kernels.linear_logprob import linear_logprob, linear_objective
+from turngym.trainers.kernels.linear_logprob import even_spans, linear_logprob, linear_objective
 from turngym.trainers.kernels.turn_policy_loss import (
     RatioLevel,
     TurnPolicyLoss,
@@ -34,6 +34,8 @@ class ScoringPlan:
 
     tokens: Tensor
     """[M] int64 trained tokens, rising."""
+    temperature: Tensor | None
+    """[M] what divides their logits; None: 1 everywhere."""
     spans: tuple[tuple[int, int], ...]
     """Pieces of 0..M."""
     one_pass: bool
@@ -41,8 +43,10 @@ class ScoringPlan:
 
 
 def plan_scoring(batch: TurnBatch, ratio: RatioLevel, chunk: int = 1024) -> ScoringPlan:
-    """The plan for `batch`; reads token columns on the host once.
+    """The plan for `batch`; waits for the device, so make it once per batch.
 
+    A turn's temperature divides its logits; 0 (greedy) counts as 1, as engines report
+    log-probabilities then.
     Pieces hold about `chunk` tokens. With turn-level ratios they end at turn ends and one turn may
     fill up to `LONGEST_CHUNK` tokens; a longer one, or a sequence-level ratio, needs two passes.
 
@@ -57,15 +61,15 @@ def plan_scoring(batch: TurnBatch, ratio: RatioLevel, chunk: int = 1024) -> Scor
             "give every segment at least one prompt token"
         )
     tokens = mask.nonzero()[:, 0]
-    if ratio != "turn":
-        count = tokens.shape[0]
-        spans = tuple((at, min(at + chunk, count)) for at in range(0, count, chunk))
-        return ScoringPlan(tokens=tokens, spans=spans, one_pass=ratio == "token")
-    lengths = torch.unique_consecutive(batch.turn_of_token[tokens], return_counts=True)[1].tolist()
-    spans = _whole_turns(lengths, chunk)
-    return ScoringPlan(
-        tokens=tokens, spans=spans, one_pass=max(lengths, default=0) <= LONGEST_CHUNK
-    )
+    turns = batch.turn_of_token[tokens]
+    if ratio == "turn":
+        lengths = torch.unique_consecutive(turns, return_counts=True)[1].tolist()
+        spans, one_pass = _whole_turns(lengths, chunk), max(lengths, default=0) <= LONGEST_CHUNK
+    else:
+        spans, one_pass = tuple(even_spans(tokens.shape[0], chunk)), ratio == "token"
+    warmth = torch.where(batch.temperature > 0, batch.temperature, 1.0)[turns]
+    temperature = None if bool((warmth == 1).all()) else warmth
+    return ScoringPlan(tokens=tokens, temperature=temperature, spans=spans, one_pass=one_pass)
 
 
 def fused_policy_loss(
@@ -81,8 +85,7 @@ def fused_policy_loss(
 
     Where the plan allows, gradients are made in the forward pass (three matrix products of
     2 M H V operations instead of four); otherwise log-probabilities come from `linear_logprob`.
-    Only trained tokens meet the head. A turn's temperature divides its logits; 0 (greedy) counts
-    as 1, as engines report log-probabilities then.
+    Only trained tokens meet the head.
 
     Args:
         hidden: [N, H], position n speaks of the next token of its segment.
@@ -91,10 +94,8 @@ def fused_policy_loss(
         plan: `plan_scoring(batch, config.ratio)`.
     """
     rows, targets = plan.tokens - 1, batch.token_ids[plan.tokens]
-    warmth = batch.temperature[batch.turn_of_token[plan.tokens]]
-    temperature = torch.where(warmth > 0, warmth, 1.0)
     if not plan.one_pass:
-        logprobs, entropy = linear_logprob(hidden, head, rows, targets, temperature)
+        logprobs, entropy = linear_logprob(hidden, head, rows, targets, plan.temperature)
         output = PolicyOutput(
             logprobs=_spread(logprobs, plan.tokens, batch),
             entropy=_spread(entropy, plan.tokens, batch) if config.entropy_coef else None,
@@ -104,13 +105,14 @@ def fused_policy_loss(
     trained = tokens.take(plan.tokens)
     parts: list[TurnPolicyLoss] = []
 
-    def objective(logprobs: Tensor, entropy: Tensor, start: int, stop: int) -> Tensor:
-        bonus = entropy if rule.entropy_coef else None
-        part = turn_policy_loss(logprobs, bonus, trained.span(start, stop), turns, rule)
+    def objective(logprobs: Tensor, entropy: Tensor | None, start: int, stop: int) -> Tensor:
+        part = turn_policy_loss(logprobs, entropy, trained.span(start, stop), turns, rule)
         parts.append(part)
         return part.value
 
-    value = linear_objective(hidden, head, rows, targets, temperature, objective, plan.spans)
+    value = linear_objective(
+        hidden, head, rows, targets, plan.temperature, objective, plan.spans, rule.entropy_coef != 0
+    )
     metrics = loss_metrics(_merged(parts), batch, denominators) if parts else {}
     return Loss(value=value, denominators=denominators.as_mapping(), metrics=metrics)
 

@@ -22,6 +22,7 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
+    longest: int | None = None,
 ) -> Tensor:
     """[n] float32 G_i = r_i + discount^dt G_next, 0 where the mask is false.
 
@@ -36,59 +37,73 @@ def discounted_return(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
+        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
+            then scanned without blocks.
     """
     steps = next_steps(row, mask, time)
-    own = torch.where(steps.mask, rewards.float(), 0)
-    return torch.where(steps.mask, reverse_scan(steps.factor(discount), own), 0)
+    own = steps.inside(rewards)
+    return steps.inside(reverse_scan(steps.factor(discount), own, longest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Which step follows which."""
 
-    mask: Tensor
-    """[n] bool."""
+    mask: Tensor | None
+    """[n] bool; None: all."""
+    has_next: Tensor
+    """[n] bool: another step of the same row follows inside the mask."""
     following: Tensor
-    """[n] int64: the next step of the same row inside the mask; n where there is none."""
+    """[n] int64: that step; n where the mask holds nothing more."""
     elapsed: Tensor | None
     """[n] float32 time until `following`; None: 1."""
 
+    def inside(self, values: Tensor) -> Tensor:
+        """[n] float32, 0 where the mask is false."""
+        return values.float() if self.mask is None else torch.where(self.mask, values.float(), 0)
+
     def factor(self, base: float) -> Tensor:
         """[n] weight of the step behind: base^elapsed, 0 at the end of a row, 1 outside the mask."""
-        has_next = (self.following < self.mask.shape[0]).float()
-        inside = has_next * base if self.elapsed is None else has_next * base**self.elapsed
-        return torch.where(self.mask, inside, 1.0)
+        weight = self.has_next.float() * (base if self.elapsed is None else base**self.elapsed)
+        return weight if self.mask is None else torch.where(self.mask, weight, 1.0)
 
 
-def next_steps(row: Tensor, mask: Tensor | None, time: Tensor | None) -> Steps:
+def next_steps(row: Tensor, mask: Tensor | None = None, time: Tensor | None = None) -> Steps:
     """The order of steps; arguments as in `discounted_return`."""
     n = row.shape[0]
     places = torch.arange(n, device=row.device)
     if mask is None:
-        mask = torch.ones_like(row, dtype=torch.bool)
-        ahead = places + 1
+        following = places + 1
     else:
         nearest = torch.where(mask, places, n).flip(0).cummin(0).values.flip(0)
-        ahead = torch.cat([nearest[1:], nearest.new_full((min(n, 1),), n)])
+        following = torch.cat([nearest[1:], nearest.new_full((min(n, 1),), n)])
     # Index n stands for "nothing"; its row is one that no step has.
-    rows = torch.cat([row, row.new_full((1,), -1)])
-    following = torch.where(mask & (rows[ahead] == row), ahead, n)
+    has_next = _padded(row, -1)[following] == row
+    if mask is not None:
+        has_next = has_next & mask
     if time is None:
-        return Steps(mask=mask, following=following, elapsed=None)
-    times = torch.cat([time, time.new_zeros(1)])
-    elapsed = torch.where(following < n, times[following] - time, 1).float()
-    return Steps(mask=mask, following=following, elapsed=elapsed)
+        return Steps(mask=mask, has_next=has_next, following=following, elapsed=None)
+    elapsed = torch.where(has_next, _padded(time, 0)[following] - time, 1).float()
+    return Steps(mask=mask, has_next=has_next, following=following, elapsed=elapsed)
 
 
-def reverse_scan(factor: Tensor, value: Tensor) -> Tensor:
+def _padded(values: Tensor, value: float) -> Tensor:
+    return torch.cat([values, values.new_full((1,), value)])
+
+
+def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> Tensor:
     """[n] y_i = value_i + factor_i y_{i+1}, with y_n = 0, without a loop over i.
 
     The steps are cut into blocks that advance side by side; what flows from block to block is the
     same recurrence, 32 times shorter. Nothing is divided, so nothing is lost where factors vanish.
+    Where a factor of 0 is known to come after at most `longest` steps, and that is few, the reach
+    of each step is doubled instead until it is long enough.
     """
     n = value.shape[0]
     if n <= 1:
         return value.clone()
+    if longest is not None and longest <= _BLOCK:
+        return _doubled(factor, value, min(longest, n))
     blocks = -(-n // _BLOCK)
     pad = blocks * _BLOCK - n
     factors = torch.nn.functional.pad(factor, (0, pad)).view(blocks, _BLOCK).t().contiguous()
@@ -100,3 +115,15 @@ def reverse_scan(factor: Tensor, value: Tensor) -> Tensor:
         carried = reverse_scan(factors[0], values[0])
         values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
     return values.t().reshape(-1)[:n]
+
+
+def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:
+    """`reverse_scan` by doubling: y_i holds `reach` steps, then twice as many."""
+    reach = 1
+    while reach < longest:
+        more = factor[:-reach] * value[reach:]
+        value = torch.cat([value[:-reach] + more, value[-reach:]])
+        if 2 * reach < longest:
+            factor = torch.cat([factor[:-reach] * factor[reach:], factor[-reach:]])
+        reach *= 2
+    return value.clone() if reach == 1 else value

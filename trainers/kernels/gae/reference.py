@@ -34,6 +34,7 @@ def gae(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
+    longest: int | None = None,
 ) -> Advantages:
     """A_i = d_i + (discount smoothing)^dt A_next with d_i = r_i + discount^dt V_next - V_i.
 
@@ -50,12 +51,15 @@ def gae(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
+        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
+            then scanned without blocks.
     """
     steps = next_steps(row, mask, time)
-    own_value = torch.where(steps.mask, values.float(), 0)
+    own_value = steps.inside(values)
     next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
-    delta = torch.where(steps.mask, rewards.float(), 0) - own_value
-    delta = delta + steps.factor(discount) * next_value
-    advantage = reverse_scan(steps.factor(discount * smoothing), delta)
-    advantage = torch.where(steps.mask, advantage, 0)
+    delta = steps.inside(rewards) - own_value
+    delta = torch.addcmul(delta, steps.factor(discount), next_value)
+    if mask is not None:
+        delta = torch.where(mask, delta, 0)
+    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
     return Advantages(advantage=advantage, returns=advantage + own_value)

@@ -25,8 +25,8 @@ CHUNK = 1024
 """Tokens whose logits are held at a time."""
 
 Span = tuple[int, int]
-Objective = Callable[[Tensor, Tensor, int, int], Tensor]
-"""(log-probabilities, entropies, start, stop) of scored tokens start..stop-1 -> a scalar."""
+Objective = Callable[[Tensor, Tensor | None, int, int], Tensor]
+"""(log-probabilities, entropies or None, start, stop) of tokens start..stop-1 -> a scalar."""
 
 
 def linear_logprob(
@@ -52,7 +52,8 @@ def linear_logprob(
         chunk: tokens whose logits are held at a time.
     """
     spans = even_spans(rows.shape[0], chunk)
-    logprobs, entropy = _TwoPass.apply(hidden, head, rows, targets, temperature, spans)
+    apply: Any = _TwoPass.apply
+    logprobs, entropy = apply(hidden, head, rows, targets, temperature, spans)
     return logprobs, entropy
 
 
@@ -64,6 +65,7 @@ def linear_objective(
     temperature: Tensor | None,
     objective: Objective,
     spans: Sequence[Span],
+    with_entropy: bool,
 ) -> Tensor:
     """The scalar sum over `spans` of `objective`, with gradients made on the way.
 
@@ -74,8 +76,10 @@ def linear_objective(
         hidden, head, rows, targets, temperature: as for `linear_logprob`.
         objective: differentiable in its first two arguments.
         spans: cover 0..M without overlap.
+        with_entropy: whether `objective` gets entropies, or None.
     """
-    value: Tensor = _OnePass.apply(hidden, head, rows, targets, temperature, objective, spans)
+    apply: Any = _OnePass.apply
+    value: Tensor = apply(hidden, head, rows, targets, temperature, objective, spans, with_entropy)
     return value
 
 
@@ -99,8 +103,9 @@ class _TwoPass(torch.autograd.Function):
         total, logprobs, entropy = hidden.new_empty((3, rows.shape[0]), dtype=dtype)
         for start, stop in spans:
             logits = _logits(hidden[rows[start:stop]], head, _cut(temperature, start, stop))
-            statistics = softmax_statistics(logits, targets[start:stop])
+            statistics = softmax_statistics(logits, targets[start:stop], True)
             for column, part in zip((total, logprobs, entropy), statistics, strict=True):
+                assert part is not None
                 column[start:stop] = part
         ctx.save_for_backward(hidden, head, rows, targets, temperature, total, entropy)
         ctx.spans = spans
@@ -109,7 +114,8 @@ class _TwoPass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_logprobs: Tensor | None, d_entropy: Tensor | None) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        d_logprobs, d_entropy = gradients
         hidden, head, rows, targets, temperature, total, entropy = ctx.saved_tensors
         if d_logprobs is None:
             d_logprobs = torch.zeros_like(total)
@@ -118,15 +124,17 @@ class _TwoPass(torch.autograd.Function):
             chunk = hidden[rows[start:stop]]
             cooler = _cut(temperature, start, stop)
             logits = _logits(chunk, head, cooler)
-            d_logits = logit_gradients(
+            sums.add(
                 logits,
+                chunk,
+                rows[start:stop],
                 targets[start:stop],
+                cooler,
                 total[start:stop],
                 entropy[start:stop],
                 d_logprobs[start:stop],
                 _cut(d_entropy, start, stop),
             )
-            sums.add(d_logits, chunk, rows[start:stop], cooler)
         return (*sums.results(), None, None, None, None)
 
 
@@ -141,6 +149,7 @@ class _OnePass(torch.autograd.Function):
         temperature: Tensor | None,
         objective: Objective,
         spans: Sequence[Span],
+        with_entropy: bool,
     ) -> Tensor:
         sums = _GradientSums(hidden, head, ctx.needs_input_grad[:2])
         value = hidden.new_zeros((), dtype=_statistics_dtype(hidden))
@@ -148,17 +157,26 @@ class _OnePass(torch.autograd.Function):
             chunk = hidden[rows[start:stop]]
             cooler = _cut(temperature, start, stop)
             logits = _logits(chunk, head, cooler)
-            total, logprobs, entropy = softmax_statistics(logits, targets[start:stop])
+            total, logprobs, entropy = softmax_statistics(logits, targets[start:stop], with_entropy)
             with torch.enable_grad():
-                leaves = (logprobs.requires_grad_(), entropy.requires_grad_())
-                part = objective(*leaves, start, stop)
-                d_logprobs, d_entropy = _gradients(part, leaves)
+                logprobs.requires_grad_()
+                if entropy is not None:
+                    entropy.requires_grad_()
+                part = objective(logprobs, entropy, start, stop)
+                d_logprobs, d_entropy = _gradients(part, logprobs, entropy)
             value += part.detach()
             if sums.wanted:
-                d_logits = logit_gradients(
-                    logits, targets[start:stop], total, entropy.detach(), d_logprobs, d_entropy
+                sums.add(
+                    logits,
+                    chunk,
+                    rows[start:stop],
+                    targets[start:stop],
+                    cooler,
+                    total,
+                    None if entropy is None else entropy.detach(),
+                    d_logprobs,
+                    d_entropy,
                 )
-                sums.add(d_logits, chunk, rows[start:stop], cooler)
         ctx.save_for_backward(*sums.buffers())
         ctx.dtypes = (hidden.dtype, head.dtype)
         return value
@@ -170,7 +188,7 @@ class _OnePass(torch.autograd.Function):
             None if gradient is None else gradient.to(dtype, copy=True).mul_(d_value)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return (*scaled, None, None, None, None, None)
+        return (*scaled, None, None, None, None, None, None)
 
 
 class _GradientSums:
@@ -185,12 +203,23 @@ class _GradientSums:
         self.wanted = wanted[0] or wanted[1]
 
     def add(
-        self, d_logits: Tensor, chunk: Tensor, rows: Tensor, temperature: Tensor | None
+        self,
+        logits: Tensor,
+        chunk: Tensor,
+        rows: Tensor,
+        targets: Tensor,
+        temperature: Tensor | None,
+        total: Tensor,
+        entropy: Tensor | None,
+        d_logprobs: Tensor,
+        d_entropy: Tensor | None,
     ) -> None:
-        if temperature is not None:
-            d_logits = d_logits.div_(temperature[:, None])
-        if d_logits.is_cuda:  # matrix units want the inputs' type; the sums stay float32
-            d_logits = d_logits.to(chunk.dtype)
+        """One chunk, with the gradients by its log-probabilities; uses up `logits`."""
+        if temperature is not None:  # on C numbers it costs nothing, on C x V logits a pass
+            d_logprobs = d_logprobs / temperature
+            d_entropy = None if d_entropy is None else d_entropy / temperature
+        dtype = _product_dtype(chunk)
+        d_logits = logit_gradients(logits, targets, total, entropy, d_logprobs, d_entropy, dtype)
         if self._hidden_sum is not None:
             d_hidden = d_logits @ self._head.to(d_logits.dtype)
             self._hidden_sum.index_add_(0, rows, d_hidden.to(self._hidden_sum.dtype))
@@ -227,11 +256,21 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left.to(total.dtype), right.to(total.dtype))
 
 
-def _gradients(part: Tensor, leaves: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+def _gradients(
+    part: Tensor, logprobs: Tensor, entropy: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """What comes back from the objective of one chunk."""
+    zeros = torch.zeros_like(logprobs)
     if not part.requires_grad:  # nothing in the span is trained
-        return torch.zeros_like(leaves[0]), None
-    d_logprobs, d_entropy = torch.autograd.grad(part, leaves, allow_unused=True)
-    return (torch.zeros_like(leaves[0]) if d_logprobs is None else d_logprobs), d_entropy
+        return zeros, None
+    leaves = [logprobs] if entropy is None else [logprobs, entropy]
+    first, *others = torch.autograd.grad(part, leaves, allow_unused=True)
+    return (zeros if first is None else first), (others[0] if others else None)
+
+
+def _product_dtype(chunk: Tensor) -> torch.dtype:
+    """Of logit gradients: matrix units want the inputs' type, a CPU is better off in float32."""
+    return chunk.dtype if chunk.is_cuda else _statistics_dtype(chunk)
 
 
 def _statistics_dtype(values: Tensor) -> torch.dtype:

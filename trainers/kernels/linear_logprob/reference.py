@@ -36,10 +36,17 @@ def linear_logprob(
     return everything.gather(1, targets[:, None])[:, 0], entropy
 
 
-def softmax_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[C] logsumexp, [C] log-probability of the target, [C] entropy of each row of [C, V]."""
+def softmax_statistics(
+    logits: Tensor, targets: Tensor, with_entropy: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """[C] logsumexp, [C] log-probability of the target, [C] entropy of each row of [C, V].
+
+    Without `with_entropy` the entropy is None, which spares a walk over the logits.
+    """
     total = logits.logsumexp(-1)
     logprobs = logits.gather(1, targets[:, None])[:, 0] - total
+    if not with_entropy:
+        return total, logprobs, None
     mean = torch.linalg.vecdot((logits - total[:, None]).exp_(), logits)
     return total, logprobs, total - mean
 
@@ -48,11 +55,12 @@ def logit_gradients(
     logits: Tensor,
     targets: Tensor,
     total: Tensor,
-    entropy: Tensor,
+    entropy: Tensor | None,
     d_logprobs: Tensor,
     d_entropy: Tensor | None,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """[C, V] gradient by the logits; it takes the memory of `logits`.
+    """[C, V] gradient by the logits, in `dtype`; the memory of `logits` is used up.
 
     d log p_t / d z_j = 1[j = t] - p_j and dH / d z_j = -p_j (log p_j + H).
 
@@ -60,14 +68,15 @@ def logit_gradients(
         logits: [C, V], overwritten.
         targets: [C] int64.
         total: [C] logsumexp of the rows.
-        entropy: [C] of the rows.
+        entropy: [C] of the rows, needed with `d_entropy`.
         d_logprobs: [C] gradient that comes back to the log-probabilities.
         d_entropy: [C] the same for the entropies, or None for 0.
+        dtype: of the result.
     """
     logits.sub_(total[:, None])
-    if d_entropy is None:
+    if entropy is None or d_entropy is None:
         logits.exp_().mul_(-d_logprobs[:, None])
     else:
         factor = (logits + entropy[:, None]).mul_(-d_entropy[:, None]).sub_(d_logprobs[:, None])
         logits.exp_().mul_(factor)
-    return logits.scatter_add_(1, targets[:, None], d_logprobs[:, None])
+    return logits.scatter_add_(1, targets[:, None], d_logprobs[:, None]).to(dtype)

@@ -17,7 +17,7 @@ __all__ = ["NormRule", "Normed", "Singleton", "segment_norm"]
 
 Singleton = Literal["zero", "raw", "drop"]
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """A deviation below this share of the values' root mean square is rounding, not spread."""
 
 
@@ -76,28 +76,38 @@ def segment_norm(
         weight: [n]: how often a row counts in the statistics (tokens of a turn); None: once.
     """
     wide = torch.float32 if values.device.type == "mps" else torch.float64
-    used = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
-    rows = used if source is None else used & source
-    x = torch.where(used, values.to(wide), 0)
-    share = rows.to(wide) if weight is None else torch.where(rows, weight.to(wide), 0)
+    x = values.to(wide) if mask is None else torch.where(mask, values.to(wide), 0)
+    share = _share(x, mask, source, weight)
 
     count = segment_sum(share, key, num_keys)
+    one = count == 1
     mean = segment_sum(share * x, key, num_keys) / count.clamp(min=1)
+    if rule.singleton == "raw":
+        mean = torch.where(one, 0, mean)
     centred = x - mean[key]
     var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
-    one = count == 1
-    floor = torch.maximum((mean.square() + var).sqrt() * _ROUNDING, var.new_tensor(rule.std_floor))
+    floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
     flat = (var.sqrt() <= floor) & (count > 1)
 
-    scale = (var + rule.eps_inside).sqrt() + rule.eps if rule.divide else torch.ones_like(var)
-    raw_scale = 1.0 + rule.eps if rule.divide else 1.0
-    result = torch.where(flat[key], 0, centred / scale[key])
-    alone = one[key]
-    result = torch.where(alone, x / raw_scale if rule.singleton == "raw" else 0, result)
-    kept = used & ~alone if rule.singleton == "drop" else used
+    factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
+    lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
+    factor = torch.where(flat, 0, torch.where(one, lone, factor))
+    result = centred * factor[key]
+    kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
+    if rule.singleton == "drop":
+        kept = kept & ~one[key]
     return Normed(
-        values=torch.where(kept, result, 0).float(),
+        values=(result if mask is None else torch.where(mask, result, 0)).float(),
         kept=kept,
         singletons=one.sum().float(),
         flat=flat.sum().float(),
     )
+
+
+def _share(x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None) -> Tensor:
+    """[n] how often each row counts in the statistics, in the dtype of `x`."""
+    share = torch.ones_like(x) if weight is None else weight.to(x.dtype)
+    for rows in (mask, source):
+        if rows is not None:
+            share = torch.where(rows, share, 0)
+    return share

@@ -24,8 +24,8 @@ def segment_sum(values: Tensor, key: Tensor, num_keys: int) -> Tensor:
         num_keys: M.
     """
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    wide = torch.where(key >= 0, wide, 0)
     if values.device.type == "cpu":
+        # Row 0 takes what is left out; whatever stands there, NaN included, is cut off.
         sums = wide.new_zeros(num_keys + 1).index_add(0, key + 1, wide)[1:]
     else:
         order = torch.argsort(key, stable=True)

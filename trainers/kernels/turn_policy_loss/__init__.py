@@ -1,5 +1,7 @@
 """The clipped policy loss over ragged turns, forward and gradient in one pass."""
 
+from turngym.trainers.kernels.dispatch import dispatched
+from turngym.trainers.kernels.turn_policy_loss import reference
 from turngym.trainers.kernels.turn_policy_loss.reference import (
     LOG_RATIO_LIMIT,
     KlEstimator,
@@ -10,7 +12,6 @@ from turngym.trainers.kernels.turn_policy_loss.reference import (
     TurnPolicyLoss,
     TurnTerms,
     kl_estimate,
-    turn_policy_loss,
 )
 
 __all__ = [
@@ -25,3 +26,5 @@ __all__ = [
     "kl_estimate",
     "turn_policy_loss",
 ]
+
+turn_policy_loss = dispatched(reference.turn_policy_loss)

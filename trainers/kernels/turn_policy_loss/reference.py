@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -73,10 +73,11 @@ class TokenTerms:
         return self._each(lambda column: column[tokens])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> TokenTerms:
-        columns = {item.name: getattr(self, item.name) for item in fields(self)}
-        return TokenTerms(
-            **{name: None if column is None else change(column) for name, column in columns.items()}
-        )
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        changed: dict[str, Any] = {
+            name: None if column is None else change(column) for name, column in given.items()
+        }
+        return TokenTerms(**changed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

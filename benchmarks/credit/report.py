@@ -1,0 +1,107 @@
+"""Timing, the table and the JSON file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PACKAGES = ("torch", "numpy", "triton", "verl", "liger_kernel", "transformers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Ours beside one peer, on the same data, after both gave the same answer."""
+
+    case: str
+    peer: str
+    ours_ms: float
+    peer_ms: float
+    largest_difference: float
+    """Between the two results, absolute."""
+    target: float | None = None
+    """How many times faster ours should be."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is."""
+        return self.peer_ms / self.ours_ms
+
+    @property
+    def verdict(self) -> str:
+        """met, MISSED, or nothing without a target."""
+        if self.target is None:
+            return ""
+        return "met" if self.ratio >= self.target else "MISSED"
+
+
+def milliseconds(
+    function: Callable[[], Any],
+    *,
+    budget_s: float = 1.0,
+    least: int = 3,
+    synchronize: Callable[[], None] = lambda: None,
+) -> float:
+    """Median time of a call after one to warm up: at least `least` calls, about `budget_s`.
+
+    Where the first call alone takes more than twice the budget, that is the answer.
+    """
+    start = time.perf_counter()
+    function()
+    synchronize()
+    first = time.perf_counter() - start
+    if first > 2 * budget_s:
+        return 1e3 * first
+    times: list[float] = []
+    while len(times) < least or (sum(times) < budget_s and len(times) < 50):
+        start = time.perf_counter()
+        function()
+        synchronize()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def print_table(rows: list[Row]) -> None:
+    """One line per row."""
+    print(f"{'case':44} {'peer':34} {'ours ms':>9} {'peer ms':>9} {'x':>7} {'target':>6}  verdict")
+    for row in rows:
+        target = "" if row.target is None else f"{row.target:g}"
+        print(
+            f"{row.case:44} {row.peer:34} {row.ours_ms:9.3f} {row.peer_ms:9.2f} {row.ratio:7.2f} "
+            f"{target:>6}  {row.verdict}"
+        )
+
+
+def write_json(name: str, device: str, rows: list[Row], extra: dict[str, Any]) -> Path:
+    """Store the rows with device, versions and date; the file's path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    content = {
+        "format_version": 1,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "threads": torch.get_num_threads(),
+        "rows": [{**asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in rows],
+        **extra,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

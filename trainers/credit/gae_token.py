@@ -1,0 +1,63 @@
+"""Token GAE (PPO): a critic's value at every sampled token.
+
+    d_j = r_j + gamma V_next - V_j,    A_j = d_j + gamma lam A_next,    then whitened
+
+`next` is the next sampled token: V and A are carried over observation tokens. The outcome lies on a
+trajectory's last sampled token, a turn reward on its turn's last. `returns` = A + V before the
+whitening.
+
+Source: arXiv 1506.02438, 1707.06347, as verl 0.9.1. `time = "turn"` discounts by the turns that lie
+between two tokens instead of by tokens, so that the length of a turn costs nothing.
+
+Legend: N tokens, K turns.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from turngym.config import Config
+from turngym.trainers.credit.credit import Need, column, credit, norm_metrics
+from turngym.trainers.credit.tokens import token_rewards, token_view, turn_means, whiten_tokens
+from turngym.trainers.kernels.gae import gae
+from turngym.trainers.types import Credit, TurnBatch
+
+__all__ = ["TOKEN_VALUES", "GaeTokenConfig", "gae_token"]
+
+TOKEN_VALUES = Need("values", "token", "values")
+"""[N] float32: the critic's value in the state before each token; read at sampled tokens only."""
+
+
+class GaeTokenConfig(Config):
+    """Settings of `gae_token`."""
+
+    type: Literal["gae_token"] = "gae_token"
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    lam: float = Field(default=1.0, ge=0, le=1)
+    time: Literal["token", "turn"] = "token"
+    """Unit of time of gamma and lam."""
+    turn_reward_weight: float = 1.0
+    whiten: bool = True
+
+
+@credit("gae_token", needs=(TOKEN_VALUES,))
+def gae_token(batch: TurnBatch, config: GaeTokenConfig) -> Credit:
+    """Token advantages and the critic's targets."""
+    view = token_view(batch)
+    made = gae(
+        token_rewards(batch, view, config.turn_reward_weight),
+        column(batch, TOKEN_VALUES),
+        view.traj,
+        config.gamma,
+        config.lam,
+        mask=view.mask,
+        time=view.turn_index if config.time == "turn" else None,
+    )
+    normed = whiten_tokens(made.advantage, view)
+    token = normed.values if config.whiten else made.advantage
+    return Credit(
+        turn=turn_means(batch, token),
+        token=token,
+        returns=made.returns,
+        metrics=norm_metrics({"batch": normed}),
+    )
