@@ -85,7 +85,8 @@ def test_mixed_returns_by_hand():
 
 @given(st.integers(0, 100), st.lists(st.integers(-50, 100), min_size=1, max_size=12))
 def test_potential_differences_sum_to_the_end_minus_the_start(start, emotions):
-    total = sum(emotion_potential(felt(start, *emotions)))
+    rewards = emotion_potential(felt(start, *emotions))
+    total = sum(float(value) for value in rewards)  # type: ignore[arg-type]
     assert math.isclose(total, (emotions[-1] - start) / 100, abs_tol=1e-9)
 
 

@@ -160,7 +160,7 @@ def test_what_fits_depends_on_the_hidden_wish():
         gains = {
             kind: change(f"sister-wedding/{intent}/0", said, replies[kind]) for kind in replies
         }
-        assert max(gains, key=gains.get) == intent
+        assert max(gains, key=lambda kind: gains[kind]) == intent
 
 
 def test_advice_helps_who_wants_it_and_hurts_who_does_not():
