@@ -14,7 +14,7 @@ from turngym.rewards.potential import Potential
 from turngym.rewards.reward import REWARDS, reward
 from turngym.types import Trajectory
 
-__all__ = ["emotion_change", "emotion_potential", "mixed_returns", "terminal_emotion"]
+__all__ = ["emotion_change", "emotion_potential", "emotions", "mixed_returns", "terminal_emotion"]
 
 
 @reward("terminal_emotion")

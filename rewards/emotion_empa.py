@@ -23,6 +23,7 @@ __all__ = [
     "empa_increment",
     "empa_potential",
     "norm",
+    "positions",
     "potential",
 ]
 
