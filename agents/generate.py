@@ -42,73 +42,114 @@ class Draft:
         return 0 if self.past is None else self.past.length
 
 
+_CHUNK_TOKENS = 8192
+"""Most tokens of one prefill pass, for the memory of masks and activations; a row gets at least one."""
+_ROOM = 64
+"""Positions made ready for replies; the cache grows when they are longer."""
+
+
 @torch.no_grad()
 def generate(
     model: Any, tokenizer: Any, drafts: Sequence[Draft], stop_ids: Set[int]
 ) -> list[Draft]:
     """Finish every draft in place and give them back.
 
-    A row that is done stays in the batch, writing over one unused position: with rows of similar
-    length that costs less than moving the others together.
+    A row that is done stays in the batch, writing over one unused position, until half of the rows
+    are done; then the others go on in a batch of their own.
 
     Args:
-        model: a transformers causal language model; its mode is not changed.
+        model: a transformers causal language model.
         tokenizer: only to look for stop strings.
         drafts: one row each.
         stop_ids: tokens that end a reply and belong to it.
     """
-    longest = max(len(draft.ids) - draft.known for draft in drafts)
-    capacity = max(
-        max(len(draft.ids) + draft.max_new_tokens, draft.known + longest) for draft in drafts
-    )
-    pasts = [draft.past for draft in drafts]
-    cache = BatchCache(pasts, capacity, model.config.num_hidden_layers)
-    logits = _prefill(model, cache, drafts, longest)
-    lengths = torch.tensor([len(draft.ids) for draft in drafts])
-    live = torch.ones(len(drafts), dtype=torch.bool)
-    for position in range(max(draft.max_new_tokens for draft in drafts)):
-        tokens = _say(drafts, live, logits, position)
-        for row in live.nonzero().squeeze(1).tolist():
-            live[row] = _goes_on(drafts[row], tokenizer, stop_ids)
-        if not live.any():
-            break
-        logits = _forward(model, cache, tokens.unsqueeze(1), lengths.unsqueeze(1))[:, 0]
-        lengths += live
-    for row, draft in enumerate(drafts):
-        draft.past = Past(cache, row, len(draft.ids) + len(draft.said) - 1)
+    training = model.training
+    model.eval()
+    try:
+        _reply(model, tokenizer, list(drafts), stop_ids)
+    finally:
+        model.train(training)
     return list(drafts)
 
 
-def _prefill(model: Any, cache: BatchCache, drafts: Sequence[Draft], longest: int) -> Tensor:
-    """[R, V] logits after each prompt. Rows with fewer new tokens are padded on the right; the
-    padding is written where the reply will go, and is overwritten before anyone may look at it."""
+def _reply(model: Any, tokenizer: Any, rows: list[Draft], stop_ids: Set[int]) -> None:
+    cache, logits = _read(model, rows)
+    lengths = torch.tensor([len(draft.ids) for draft in rows])
+    live = torch.ones(len(rows), dtype=torch.bool)
+    for position in range(max(draft.max_new_tokens for draft in rows)):
+        tokens = _say(rows, live, logits, position)
+        for row in live.nonzero().squeeze(1).tolist():
+            live[row] = _goes_on(rows[row], tokenizer, stop_ids)
+            if not live[row]:
+                draft = rows[row]
+                draft.past = Past(cache, row, len(draft.ids) + len(draft.said) - 1)
+        if not live.any():
+            return
+        if 2 * int(live.sum()) <= len(rows):
+            keep = live.nonzero().squeeze(1)
+            cache, rows = cache.rows(keep.to(model.device)), [rows[row] for row in keep.tolist()]
+            tokens, lengths, live = tokens[keep], lengths[keep], live[keep]
+        states = _forward(model, cache, tokens.unsqueeze(1), lengths.unsqueeze(1))
+        logits = head_logits(model, states[:, 0])
+        lengths += live
+
+
+def _read(model: Any, drafts: Sequence[Draft]) -> tuple[BatchCache, Tensor]:
+    """The cache and [R, V] logits after the prompts.
+
+    Rows without a past that have the same prompt (the members of a group) are computed once.
+    """
+    place: dict[bytes | int, int] = {}
+    row_of_draft = []
+    unique: list[Draft] = []
+    for index, draft in enumerate(drafts):
+        key = draft.ids.tobytes() if draft.past is None else index
+        if place.setdefault(key, len(unique)) == len(unique):
+            unique.append(draft)
+        row_of_draft.append(place[key])
+    capacity = max(len(draft.ids) + min(draft.max_new_tokens, _ROOM) for draft in drafts)
+    cache = BatchCache([draft.past for draft in unique], capacity)
+    logits = _prefill(model, cache, unique)
+    if len(unique) < len(drafts):
+        rows = torch.tensor(row_of_draft, device=model.device)
+        cache, logits = cache.rows(rows), logits[rows]
+    return cache, logits
+
+
+def _prefill(model: Any, cache: BatchCache, drafts: Sequence[Draft]) -> Tensor:
+    """[R, V] logits after each prompt. Rows with fewer new tokens are padded on the right; all of
+    the padding is written where the reply will begin, and is overwritten before anyone looks."""
+    longest = max(len(draft.ids) - draft.known for draft in drafts)
     ids = torch.zeros(len(drafts), longest, dtype=torch.int64)
     for row, draft in enumerate(drafts):
         new = draft.ids[draft.known :]
         ids[row, : len(new)] = torch.tensor(new)
     known = torch.tensor([draft.known for draft in drafts]).unsqueeze(1)
     last = torch.tensor([len(draft.ids) - draft.known - 1 for draft in drafts])
-    return _forward(model, cache, ids, known + torch.arange(longest), last)[:, 0]
+    positions = known + torch.minimum(torch.arange(longest), last.unsqueeze(1) + 1)
+    chunk = max(1, _CHUNK_TOKENS // len(drafts))
+    final: list[Tensor | None] = [None] * len(drafts)
+    for start in range(0, longest, chunk):
+        part = slice(start, start + chunk)
+        states = _forward(model, cache, ids[:, part], positions[:, part])
+        for row in ((last >= start) & (last < start + chunk)).nonzero().squeeze(1).tolist():
+            final[row] = states[row, int(last[row]) - start]
+    return head_logits(model, torch.stack([state for state in final if state is not None]))
 
 
-def _forward(
-    model: Any, cache: BatchCache, ids: Tensor, positions: Tensor, last: Tensor | None = None
-) -> Tensor:
-    """[R, 1, V] logits of the column `last` [R] of `ids` [R, Q], by default the only one."""
-    device = model.device
+def _forward(model: Any, cache: BatchCache, ids: Tensor, positions: Tensor) -> Tensor:
+    """[R, Q, hidden] states of `ids` [R, Q]."""
     seen = int(positions.max()) + 1
-    ids, positions = ids.to(device), positions.to(device)
+    ids, positions = ids.to(model.device), positions.to(model.device)
     cache.at(positions, seen)
-    hidden = model.get_decoder()(
+    states: Tensor = model.get_decoder()(
         input_ids=ids,
         position_ids=positions,
         attention_mask=attention_mask(model.config, positions, seen, model.dtype),
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
-    if last is not None:
-        hidden = hidden[torch.arange(hidden.shape[0], device=device), last.to(device)].unsqueeze(1)
-    return head_logits(model, hidden)
+    return states
 
 
 def _say(drafts: Sequence[Draft], live: Tensor, logits: Tensor, position: int) -> Tensor:

@@ -31,13 +31,18 @@ class Past:
 class BatchCache:
     """What a Hugging Face model asks of `past_key_values`, over tensors that are written in place."""
 
-    def __init__(self, pasts: Sequence[Past | None], capacity: int, num_layers: int) -> None:
-        """An empty cache of `capacity` positions with the given pasts copied in."""
+    def __init__(self, pasts: Sequence[Past | None], capacity: int) -> None:
+        """The given pasts, with room for `capacity` positions a row; more are added as needed."""
         self._pasts, self._capacity = tuple(pasts), capacity
-        self._keys: list[Tensor | None] = [None] * num_layers
-        self._values: list[Tensor | None] = [None] * num_layers
+        self._layers: list[tuple[Tensor, Tensor]] = []
+        """Keys and values of each layer, [R, H, P, D]."""
         self._write = torch.zeros(0)
         self._seen = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all keys and values."""
+        return sum(held.nbytes for layer in self._layers for held in layer)
 
     def at(self, positions: Tensor, seen: int) -> None:
         """Announce a forward pass.
@@ -47,39 +52,49 @@ class BatchCache:
             seen: positions that attention may look at, counted from 0.
         """
         self._write, self._seen = positions, seen
+        if self._layers:
+            self._pasts = ()  # copied by now; holding on would keep the caches of all turns alive
+        if seen > self._capacity:
+            self._capacity = max(seen, 3 * self._capacity // 2)
+            self._layers = [(self._longer(k), self._longer(v)) for k, v in self._layers]
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Store [R, H, Q, D] keys and values and give all of [R, H, seen, D]."""
+        if layer == len(self._layers):
+            self._layers.append((self._start(keys, 0), self._start(values, 1)))
         rows = torch.arange(keys.shape[0], device=keys.device).unsqueeze(1)
-        for store, new in ((self._keys, keys), (self._values, values)):
-            held = store[layer]
-            if held is None:
-                held = store[layer] = self._start(store is self._keys, new, layer)
-            held[rows, :, self._write] = new.transpose(1, 2)
-        held_keys, held_values = self._keys[layer], self._values[layer]
-        assert held_keys is not None and held_values is not None
+        held_keys, held_values = self._layers[layer]
+        held_keys[rows, :, self._write] = keys.transpose(1, 2)
+        held_values[rows, :, self._write] = values.transpose(1, 2)
         return held_keys[:, :, : self._seen], held_values[:, :, : self._seen]
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        self._keys = [None if held is None else held[rows] for held in self._keys]
-        self._values = [None if held is None else held[rows] for held in self._values]
+    def rows(self, keep: Tensor) -> BatchCache:
+        """A cache of its own with these rows [R'] only; this one stays as it is."""
+        part = BatchCache((), self._capacity)
+        part._layers = [(keys[keep], values[keep]) for keys, values in self._layers]
+        return part
 
     def get_seq_length(self, layer: int = 0) -> int:
         """Part of the interface; positions are always given, so nothing depends on it."""
         return 0
 
-    def _start(self, is_key: bool, new: Tensor, layer: int) -> Tensor:
-        rows, heads, _, size = new.shape
+    def _start(self, new: Tensor, part: int) -> Tensor:
+        # Zeros, not garbage: a masked NaN would still spoil the sum of attention.
+        layer, (rows, heads, _, size) = len(self._layers), new.shape
         held = new.new_zeros(rows, heads, self._capacity, size)
         for row, past in enumerate(self._pasts):
             if past is not None:
-                old = (past.cache._keys if is_key else past.cache._values)[layer]
-                assert old is not None
+                old = past.cache._layers[layer][part]
                 held[row, :, : past.length] = old[past.row, :, : past.length]
         return held
+
+    def _longer(self, held: Tensor) -> Tensor:
+        rows, heads, old, size = held.shape
+        longer = held.new_zeros(rows, heads, self._capacity, size)
+        longer[:, :, :old] = held
+        return longer
 
 
 def attention_mask(config: Any, positions: Tensor, seen: int, dtype: torch.dtype) -> Any:

@@ -10,7 +10,8 @@ from turngym.types import Message, ToolCall
 __all__ = ["parse_hermes", "parse_plain"]
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_THINK = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
+# Some templates write the opening tag into the prompt, so that a reply starts inside it.
+_THINK = re.compile(r"\A\s*(?:<think>)?((?:(?!<think>).)*?)</think>\s*", re.DOTALL)
 
 
 def parse_plain(text: str) -> Message:
@@ -19,7 +20,7 @@ def parse_plain(text: str) -> Message:
 
 
 def parse_hermes(text: str) -> Message:
-    """`<think>` and `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, as Hermes and Qwen.
+    """`<think>` (its opening tag may be missing) and `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, as Hermes and Qwen.
 
     A call that is not a JSON object with a string name and an object of arguments stays in the
     content, where the environment sees it; nothing is guessed and nothing raises.
@@ -47,6 +48,8 @@ def parse_hermes(text: str) -> Message:
 def _call(text: str, call_id: str) -> ToolCall | None:
     try:
         data = json.loads(text)
+        # NaN and halves of surrogate pairs pass the parser, and no file or tokenizer takes them.
+        json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):

@@ -14,12 +14,20 @@ from turngym.rewards.match import set_f1
 from turngym.rewards.reward import reward
 from turngym.types import Trajectory
 
-__all__ = ["QUERY", "REWRITE", "intent_at_best", "intent_gains", "intent_terminal", "intent_turns"]
+__all__ = [
+    "QUERY",
+    "REWRITES",
+    "chatr1_intent",
+    "intent_at_best",
+    "intent_gains",
+    "intent_terminal",
+    "intent_turns",
+]
 
 QUERY = "query"
 """Key of `Turn.info`: the query that this turn sent to the search engine."""
-REWRITE = "rewrite"
-"""Key of `Privileged.hidden_state`: the question as it would be asked without its conversation."""
+REWRITES = "rewrites"
+"""Key of `Privileged.hidden_state`: the question as people would ask it without its conversation."""
 
 
 def intent_terminal(queries: Sequence[str], rewrite: str, alpha: float = 1.0) -> float:
@@ -54,16 +62,17 @@ def intent_gains(queries: Sequence[str], rewrite: str, alpha: float = 1.0) -> tu
 def chatr1_intent(trajectory: Trajectory) -> float:
     """The intent term of recorded searches, alpha 1, to be added to the answer's score."""
     queries = [turn.info[QUERY] for turn in trajectory.turns if turn.info.get(QUERY)]
-    rewrite = trajectory.privileged.hidden_state.get(REWRITE)
-    return intent_terminal(queries, rewrite) if rewrite else 0.0
+    rewrites = trajectory.privileged.hidden_state.get(REWRITES, ())
+    return max((intent_terminal(queries, rewrite) for rewrite in rewrites), default=0.0)
 
 
 @reward("chatr1_intent_turns", level="turn")
 def intent_turns(trajectory: Trajectory) -> tuple[float | None, ...]:
     """The same term at the search that attains it; None for turns that searched for nothing."""
-    rewrite = trajectory.privileged.hidden_state.get(REWRITE)
+    rewrites = trajectory.privileged.hidden_state.get(REWRITES, ())
     queries = [turn.info.get(QUERY) for turn in trajectory.turns]
-    if not rewrite:
+    asked = [query for query in queries if query]
+    if not rewrites:
         return (None,) * len(queries)
-    paid = iter(intent_at_best([query for query in queries if query], rewrite))
+    paid = iter(max((intent_at_best(asked, rewrite) for rewrite in rewrites), key=sum))
     return tuple(next(paid) if query else None for query in queries)

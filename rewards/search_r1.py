@@ -18,6 +18,8 @@ from turngym.types import Trajectory
 __all__ = [
     "FormatScores",
     "last_answer",
+    "recorded_em",
+    "recorded_format",
     "search_r1_em",
     "search_r1_format",
     "transcript",

@@ -280,7 +280,7 @@ def test_what_is_privileged_is_never_shown():
     assert privileged.references == ("the harp", "a harp")
     assert privileged.hidden_state["gold_passages"] == ["kato", "miru"]
     text = "".join(m.content for m in messages)
-    assert "harp" not in text and privileged.hidden_state["rewrite"] not in text
+    assert "harp" not in text and privileged.hidden_state["rewrites"][0] not in text
 
 
 def test_a_search_engine_that_fails_is_not_the_agents_fault():

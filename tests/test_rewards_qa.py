@@ -81,7 +81,7 @@ def test_the_three_placements_of_the_intent_term_have_one_sum(queries, rewrite, 
     assert all(gain >= 0 for gain in intent_gains(queries, rewrite, alpha))
 
 
-def episode(*queries, rewrite="mayor of paris"):
+def episode(*queries, rewrites=("mayor of paris",)):
     turns = tuple(
         Turn(
             seen=(),
@@ -98,15 +98,17 @@ def episode(*queries, rewrite="mayor of paris"):
         group="g",
         turns=turns,
         status=EpisodeStatus.TERMINATED,
-        privileged=Privileged(hidden_state={"rewrite": rewrite}),
+        privileged=Privileged(hidden_state={"rewrites": rewrites}),
     )
 
 
 def test_recorded_intent_rewards_only_turns_that_searched():
     played = episode("paris", None, "paris mayor", None)
     assert chatr1_intent(played) == pytest.approx(0.8)
+    two = episode("paris", None, "paris mayor", None, rewrites=("rome", "mayor of paris"))
+    assert intent_turns(two) == intent_turns(played) and chatr1_intent(two) == chatr1_intent(played)
     assert intent_turns(played) == pytest.approx((0.0, None, 0.8, None))
-    assert intent_turns(episode("paris", rewrite=None)) == (None,)
+    assert intent_turns(episode("paris", rewrites=())) == (None,)
 
 
 def test_retrieval_scores_by_hand():

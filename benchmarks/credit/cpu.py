@@ -8,7 +8,8 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,74 +73,67 @@ def compare(
     )
 
 
-def turn_level(num_trajectories: int, target: float, quadratic: bool) -> list[Row]:
+def turn_level(num_trajectories: int, target: float) -> list[Row]:
     """MAPO and GiGPO, whose cost is in turns."""
     batch = random_batch(num_trajectories)
     name = f"{num_trajectories} trajectories, {batch.num_turns} turns"
-    spans = batch.cu_turns.tolist()
+    return [*mapo_rows(batch, name, target), *gigpo_rows(batch, name, target)]
 
-    def rows_of(column: Tensor) -> list[Any]:
-        values = column.tolist()
-        return [values[a:b] for a, b in zip(spans[:-1], spans[1:], strict=True)]
 
-    def flat(rows: list[list[float]]) -> Tensor:
-        return torch.tensor([value for row in rows for value in row])
+def rows_of(batch: TurnBatch, column: Tensor) -> list[Any]:
+    """A turn column as one list per trajectory."""
+    return [values.tolist() for values in column.split(batch.cu_turns.diff().tolist())]
 
-    rewards, anchors = rows_of(batch.turn_rewards), rows_of(batch.anchor_of_turn)
+
+def flat(rows: list[list[float]]) -> Tensor:
+    """The lists in one tensor."""
+    return torch.tensor([value for row in rows for value in row])
+
+
+def mapo_rows(batch: TurnBatch, name: str, target: float) -> list[Row]:
+    """MAPO against floats and NumPy."""
+    config = MapoConfig()
+    rewards, group = rows_of(batch, batch.turn_rewards), batch.group_of_traj.tolist()
+    columns = (batch.turn_rewards, batch.cu_turns, batch.traj_of_turn, batch.turn_index)
+    arrays = [column.numpy() for column in (*columns, batch.group_of_traj)]
+
+    def ours() -> Tensor:
+        return mapo(batch, config).turn
+
+    def floats() -> Tensor:
+        return flat(mapo_floats(rewards, group, config.gamma))
+
+    def by_numpy() -> Tensor:
+        return torch.from_numpy(mapo_numpy(*arrays, config.gamma))
+
+    return [
+        compare(f"MAPO, {name}", "plain Python floats", ours, floats, target),
+        compare(f"MAPO, {name}", "NumPy", ours, by_numpy),
+    ]
+
+
+def gigpo_rows(batch: TurnBatch, name: str, target: float) -> list[Row]:
+    """GiGPO against floats and, up to ten thousand turns, its published form."""
+    config = GigpoConfig()
+    rewards, anchors = rows_of(batch, batch.turn_rewards), rows_of(batch, batch.anchor_of_turn)
     group, outcome = batch.group_of_traj.tolist(), batch.outcome.tolist()
-    arrays = [
-        column.numpy()
-        for column in (
-            batch.turn_rewards,
-            batch.cu_turns,
-            batch.traj_of_turn,
-            batch.turn_index,
-            batch.group_of_traj,
-        )
-    ]
-    mapo_config, gigpo_config = MapoConfig(), GigpoConfig()
+    columns = (batch.traj_of_turn, batch.outcome, batch.anchor_of_turn, batch.group_of_traj)
+    arrays = [column.numpy() for column in columns]
 
-    def our_mapo() -> Tensor:
-        return mapo(batch, mapo_config).turn
+    def ours() -> Tensor:
+        return gigpo(batch, config).turn
 
-    def our_gigpo() -> Tensor:
-        return gigpo(batch, gigpo_config).turn
+    def floats() -> Tensor:
+        return flat(gigpo_floats(rewards, outcome, anchors, group, config.gamma))
 
-    gamma = mapo_config.gamma
-    rows = [
-        compare(
-            f"MAPO, {name}",
-            "plain Python floats",
-            our_mapo,
-            lambda: flat(mapo_floats(rewards, group, gamma)),
-            target,
-        ),
-        compare(
-            f"MAPO, {name}",
-            "NumPy",
-            our_mapo,
-            lambda: torch.from_numpy(mapo_numpy(*arrays, gamma)),
-        ),
-        compare(
-            f"GiGPO, {name}",
-            "plain Python floats",
-            our_gigpo,
-            lambda: flat(gigpo_floats(rewards, outcome, anchors, group, gigpo_config.gamma)),
-            target,
-        ),
-    ]
-    if quadratic:
-        columns = (batch.traj_of_turn, batch.outcome, batch.anchor_of_turn, batch.group_of_traj)
-        numbers = [column.numpy() for column in columns]
+    def searches() -> Tensor:
         reward = batch.turn_rewards.numpy()
-        rows.append(
-            compare(
-                f"GiGPO, {name}",
-                "published form, a search per row",
-                our_gigpo,
-                lambda: torch.from_numpy(gigpo_quadratic(reward, *numbers, gigpo_config.gamma)),
-            )
-        )
+        return torch.from_numpy(gigpo_quadratic(reward, *arrays, config.gamma))
+
+    rows = [compare(f"GiGPO, {name}", "plain Python floats", ours, floats, target)]
+    if batch.num_turns <= 10_000:
+        peer = "published form, a search per row"
+        rows.append(compare(f"GiGPO, {name}", peer, ours, searches))
     return rows
 
 
@@ -182,51 +176,65 @@ def bilevel(num_trajectories: int, max_tokens: int) -> list[Row]:
     ]
 
 
-def verl_rows(num_trajectories: int, max_tokens: int) -> list[Row]:
-    """verl's own functions on padded rows; ours on the packed batch."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from verl.trainer.ppo import core_algos
-    batch = random_batch(num_trajectories, max_tokens)
-    mask = padded(batch, (batch.turn_of_token >= 0).long())
-    shape = f"{num_trajectories} x {max_tokens}"
-    scores = torch.zeros(mask.shape)
-    last = (mask * torch.arange(1, mask.shape[1] + 1)).argmax(1)
-    scores[torch.arange(num_trajectories), last] = batch.outcome
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerlCase:
+    """One batch as verl wants it: padded rows."""
+
+    batch: TurnBatch
+    name: str
+    core: Any
+    """verl.trainer.ppo.core_algos."""
+    mask: Tensor
+    """[B, T] int64: sampled tokens."""
+    scores: Tensor
+    """[B, T]: the outcome on the last of them."""
+
+    @classmethod
+    def of(cls, num_trajectories: int, max_tokens: int) -> VerlCase:
+        """Raises ImportError where verl is not installed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from verl.trainer.ppo import core_algos
+        batch = random_batch(num_trajectories, max_tokens)
+        mask = padded(batch, (batch.turn_of_token >= 0).long())
+        scores = torch.zeros(mask.shape)
+        last = (mask * torch.arange(1, mask.shape[1] + 1)).argmax(1)
+        scores[torch.arange(num_trajectories), last] = batch.outcome
+        name = f"{num_trajectories} x {max_tokens}"
+        return cls(batch=batch, name=name, core=core_algos, mask=mask, scores=scores)
+
+
+def token_rows(case: VerlCase) -> list[Row]:
+    """Token GAE and REINFORCE++: ours packed, verl's padded."""
+    batch, core = case.batch, case.core
     values = padded(batch, batch.token_columns["values"])
-    uids = np.array([str(group) for group in batch.group_of_traj.tolist()], dtype=object)
-    first = batch.cu_turns[:-1]
-    float_mask = mask.float()
-    packed = batch.turn_of_token >= 0
-    rows = []
-
-    def per_token(token: Tensor | None) -> Tensor:
-        assert token is not None
-        return padded(batch, torch.where(packed, token, 0))
-
     gae_config = GaeTokenConfig(gamma=0.99, lam=0.95, turn_reward_weight=0)
     rf_config = ReinforcePpConfig(gamma=0.99)
-    token_cases: list[tuple[str, Callable[[], Tensor | None], Callable[[], Any]]] = [
+    settings = SimpleNamespace(gamma=0.99)
+    cases: list[tuple[str, Callable[[], Tensor | None], Callable[[], Any]]] = [
         (
             "token GAE",
             lambda: gae_token(batch, gae_config).token,
-            lambda: core_algos.compute_gae_advantage_return(scores, values, mask, 0.99, 0.95)[0],
+            lambda: core.compute_gae_advantage_return(case.scores, values, case.mask, 0.99, 0.95),
         ),
         (
             "REINFORCE++",
             lambda: reinforce_pp(batch, rf_config).token,
-            lambda: core_algos.compute_reinforce_plus_plus_outcome_advantage(
-                scores, mask, replace_gamma(0.99)
-            )[0],
+            lambda: core.compute_reinforce_plus_plus_outcome_advantage(
+                case.scores, case.mask, settings
+            ),
         ),
     ]
-    for name, ours, theirs in token_cases:
-        expected = torch.where(mask > 0, theirs(), 0)
-        difference = float((per_token(ours()) - expected).abs().max())
+    rows = []
+    for name, ours, theirs in cases:
+        token = ours()
+        assert token is not None
+        mine = padded(batch, torch.where(batch.turn_of_token >= 0, token, 0))
+        difference = float((mine - torch.where(case.mask > 0, theirs()[0], 0)).abs().max())
         assert difference <= 5e-5, f"{name} differs from verl by {difference}"
         rows.append(
             Row(
-                case=f"{name}, {shape}, packed",
+                case=f"{name}, {case.name}, packed",
                 peer="verl",
                 ours_ms=milliseconds(ours),
                 peer_ms=milliseconds(theirs),
@@ -234,44 +242,37 @@ def verl_rows(num_trajectories: int, max_tokens: int) -> list[Row]:
                 target=10,
             )
         )
+    return rows
+
+
+def outcome_rows(case: VerlCase) -> list[Row]:
+    """GRPO and RLOO: dense output as verl's, and per trajectory."""
+    batch = case.batch
+    uids = np.array([str(group) for group in batch.group_of_traj.tolist()], dtype=object)
+    first, mask = batch.cu_turns[:-1], case.mask.float()
     grpo_config, rloo_config = GrpoConfig(), RlooConfig()
     methods: list[tuple[str, Callable[[], Tensor]]] = [
         ("grpo", lambda: grpo(batch, grpo_config).turn),
         ("rloo", lambda: rloo(batch, rloo_config).turn),
     ]
+    rows = []
     for name, turn in methods:
         for suffix, target in (("", 5.0), ("_vectorized", 0.9)):
-            function = getattr(core_algos, f"compute_{name}{suffix}_outcome_advantage")
+            function = getattr(case.core, f"compute_{name}{suffix}_outcome_advantage")
             rows.append(
                 compare(
-                    f"{name.upper()}, {shape}, dense output",
+                    f"{name.upper()}, {case.name}, dense output",
                     f"verl {name}{suffix}",
-                    lambda turn=turn: turn()[first, None] * float_mask,
-                    lambda function=function: function(scores, mask, uids)[0],
+                    lambda turn=turn: turn()[first, None] * mask,
+                    lambda function=function: function(case.scores, case.mask, uids)[0],
                     target,
                     5e-5,
                 )
             )
-        rows.append(
-            replace(
-                rows[-1],
-                case=f"{name.upper()}, {shape}, per trajectory",
-                ours_ms=milliseconds(turn),
-                target=20,
-            )
-        )
+        per_trajectory = f"{name.upper()}, {case.name}, per trajectory"
+        taken = milliseconds(turn)
+        rows.append(replace(rows[-1], case=per_trajectory, ours_ms=taken, target=20))
     return rows
-
-
-def replace_gamma(gamma: float) -> Any:
-    """A config with `gamma`, which is all that the peer reads of it."""
-
-    class Settings:
-        pass
-
-    settings = Settings()
-    settings.gamma = gamma  # type: ignore[attr-defined]
-    return settings
 
 
 def linear_growth() -> dict[str, float]:
@@ -289,15 +290,16 @@ def main() -> None:
     """Run everything, print the table, write the file."""
     torch.set_num_threads(1)
     rows = [
-        *turn_level(8, 1, quadratic=True),
-        *turn_level(512, 5, quadratic=True),
-        *turn_level(16384, 30, quadratic=False),
+        *turn_level(8, 1),
+        *turn_level(512, 5),
+        *turn_level(16384, 30),
         *bilevel(32, 1024),
     ]
     head, share = head_rows()
     rows += head
     try:
-        rows += verl_rows(512, 4096)
+        case = VerlCase.of(512, 4096)
+        rows += [*token_rows(case), *outcome_rows(case)]
     except ImportError as error:
         print(f"verl is not installed here, its cases are left out: {error}")
     print_table(rows)

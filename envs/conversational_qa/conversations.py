@@ -7,10 +7,10 @@ passage says, and sometimes starts with a question that nobody can understand.
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from turngym.envs.conversational_qa.tasks import (
     SPLITS,
@@ -27,6 +27,7 @@ from turngym.envs.conversational_qa.world import (
     World,
     build_world,
     relations_of,
+    word,
 )
 from turngym.envs.retrieval.passages import Passage
 from turngym.errors import UnknownNameError
@@ -72,6 +73,16 @@ class InventedSource:
         whole: bool = False,
         seed: int = 0,
     ) -> None:
+        self._arguments = (
+            num_entities,
+            num_conversations,
+            num_questions,
+            voice,
+            gap,
+            unclear,
+            whole,
+            seed,
+        )
         self.world: World = build_world(num_entities, seed, voice, gap)
         self._voice, self._unclear, self._whole, self._seed = voice, unclear, whole, seed
         self._sizes = num_conversations, num_questions
@@ -85,7 +96,11 @@ class InventedSource:
             split: tuple(e for e in self.world.entities.values() if e.split == split)
             for split in SPLITS
         }
-        self._conversation = functools.lru_cache(maxsize=1024)(self._converse)
+        self._made: dict[tuple[Split, int], tuple[Question, ...]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its arguments, from which everything follows."""
+        return _remake, self._arguments
 
     @property
     def passages(self) -> Sequence[Passage]:
@@ -112,6 +127,12 @@ class InventedSource:
         past = tuple(e for question in questions[:number] for e in _as_history(question))
         return split, Task(id=task_id, questions=(questions[number],), history=past)
 
+    def _conversation(self, split: Split, number: int) -> tuple[Question, ...]:
+        made = self._made.get((split, number))
+        if made is None:
+            made = self._made[split, number] = self._converse(split, number)
+        return made
+
     def _converse(self, split: Split, number: int) -> tuple[Question, ...]:
         rng = random.Random(derive(self._seed, split, number))
         asks: list[_Ask] = []
@@ -121,7 +142,7 @@ class InventedSource:
             ask, text = self._opening(split, rng) if place == 0 else self._next(asks, split, rng)
             unclear = unclear and self._answer(ask) is not None
             if unclear:
-                text = self._word(ask.path, f"that {ask.subject.kind}")
+                text = word(ask.path, f"that {ask.subject.kind}", self._voice)
             asks.append(ask)
             questions.append(self._question(ask, text, unclear))
         return tuple(questions)
@@ -129,7 +150,7 @@ class InventedSource:
     def _opening(self, split: Split, rng: random.Random) -> tuple[_Ask, str]:
         subject = rng.choice(self._subjects[split])
         ask = _Ask(subject=subject, path=self._path(subject, rng))
-        return ask, self._word(ask.path, subject.name)
+        return ask, word(ask.path, subject.name, self._voice)
 
     def _next(self, asks: Sequence[_Ask], split: Split, rng: random.Random) -> tuple[_Ask, str]:
         last = asks[-1]
@@ -147,7 +168,7 @@ class InventedSource:
         if answer is not None and answer.kind == subject.kind:
             subject = answer
         ask = _Ask(subject=subject, path=self._path(subject, rng, avoid=last.path[0]))
-        return ask, self._word(ask.path, f"that {subject.kind}")
+        return ask, word(ask.path, f"that {subject.kind}", self._voice)
 
     def _path(
         self, subject: Entity, rng: random.Random, avoid: Relation | None = None
@@ -163,24 +184,15 @@ class InventedSource:
             value = self.world.entities[value].facts.get(relation.name) if value else None
         return value
 
-    def _word(self, path: tuple[Relation, ...], subject: str) -> str:
-        *inner, last = path
-        if self._voice == "terse":
-            return f"{' of '.join([r.name for r in reversed(path)])} of {subject}?"
-        for relation in inner:
-            subject = relation.phrase.format(x=subject)
-        text = last.question.format(x=subject)
-        return text[0].upper() + text[1:]
-
     def _question(self, ask: _Ask, text: str, unclear: bool) -> Question:
         answer = self._answer(ask)
-        rewrite = self._word(ask.path, ask.subject.name)
+        rewrite = word(ask.path, ask.subject.name, self._voice)
         queries, passages = [rewrite], [ask.subject.name]
         for done in range(1, len(ask.path)):
             middle = self._answer(_Ask(subject=ask.subject, path=ask.path[:done]))
             if middle is None:
                 break
-            queries.append(self._word(ask.path[done:], middle))
+            queries.append(word(ask.path[done:], middle, self._voice))
             passages.append(middle)
         return Question(
             text=text,
@@ -191,6 +203,11 @@ class InventedSource:
             gold_queries=tuple(queries),
             clarification=ask.subject.name if unclear else "",
         )
+
+
+def _remake(*arguments: Any) -> InventedSource:
+    names = "num_entities num_conversations num_questions voice gap unclear whole seed".split()
+    return InventedSource(**dict(zip(names, arguments, strict=True)))
 
 
 def _as_history(question: Question) -> tuple[Exchange, ...]:

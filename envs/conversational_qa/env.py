@@ -143,7 +143,7 @@ class ConversationalQA(TextEnv):
         self._update(shown=sum(len(message.content) for message in messages))
         return messages, {"task_id": task.id, "split": split, "anchor": self._anchor()}
 
-    def step(self, action: Message) -> StepResult:  # type: ignore[override]
+    def step(self, action: Message) -> StepResult:
         """One reply; the score comes when the last question is over."""
         self._update(replies=self._progress.replies + 1)
         parsed, verdict_reward = self._parse(action)
@@ -161,11 +161,13 @@ class ConversationalQA(TextEnv):
     def privileged(self) -> Privileged:
         """References, gold searches and rewrite of the question being answered."""
         question = self._question
+        rewrites = [question.rewrite] if question.rewrite else []
+        queries = question.gold_queries or tuple(rewrites)
         return Privileged(
             references=question.references,
-            gold_actions=question.gold_queries or ((question.rewrite,) if question.rewrite else ()),
+            gold_actions=tuple(f"<search> {query} </search>" for query in queries),
             hidden_state={
-                "rewrite": question.rewrite,
+                "rewrites": rewrites,
                 "gold_passages": list(question.gold_passages),
                 "kind": question.kind.value,
             },

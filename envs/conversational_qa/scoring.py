@@ -36,6 +36,8 @@ def answer_score(
         return 0.0
     if action.kind is not ActionKind.ANSWER:
         return 1.0
+    if not action.text:  # SQuAD's normalisation would make it equal to a reference such as "A"
+        return 0.0
     if compare == "em":
         return float(exact_match(action.text, question.references))
     return best_f1(action.text, question.references)

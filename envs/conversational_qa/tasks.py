@@ -81,6 +81,10 @@ class Source(Protocol):
         """
         ...
 
+    def __hash__(self) -> int:
+        """By identity: one index is built per source."""
+        ...
+
 
 class Dataset:
     """Tasks and passages that a loader has read."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turngym.envs.conversational_qa.env import ConversationalQA
-from turngym.envs.conversational_qa.expert import expert
 from turngym.envs.conversational_qa.tasks import SPLITS
 from turngym.types import Message, Privileged, assistant
 
-__all__ = ["WRONG", "Finding", "validate"]
+__all__ = ["WRONG", "Finding", "gold", "validate"]
 
 Script = Callable[[list[Message], Privileged], str]
 
@@ -27,6 +26,27 @@ class Finding:
     outcome: float
     best: float
     """What the gold trajectory should earn."""
+
+
+def gold(messages: Sequence[Message], privileged: Privileged) -> str:
+    """The next reply of the gold trajectory: the gold searches in order, then the right reply.
+
+    Args:
+        messages: from the first message of an episode, the agent's own among them.
+        privileged: of the environment at this point.
+    """
+    said = [message.content for message in messages if message.role == "assistant"]
+    ends = [n for n, text in enumerate(said) if "<answer>" in text or "<noanswer>" in text]
+    here = said[ends[-1] + 1 if ends else 0 :]
+    kind = privileged.hidden_state["kind"]
+    done = sum("<search>" in text for text in here)
+    if done < len(privileged.gold_actions):
+        return privileged.gold_actions[done]
+    if kind == "clarify" and not any("<clarify>" in text for text in here):
+        return "<clarify> Which one do you mean? </clarify>"
+    if kind == "no_answer":
+        return "<noanswer></noanswer>"
+    return f"<answer> {privileged.references[0]} </answer>"
 
 
 def _says(text: str) -> Script:
@@ -62,7 +82,7 @@ def validate(env: ConversationalQA, task_ids: Iterable[str] | None = None) -> li
         task_ids = [task_id for split in SPLITS for task_id in env.tasks(split)]
     findings = []
     for task_id in task_ids:
-        outcome, best = _play(env, task_id, expert)
+        outcome, best = _play(env, task_id, gold)
         if abs(outcome - best) > 1e-9:
             findings.append(Finding(task_id=task_id, script="gold", outcome=outcome, best=best))
         for name, script in WRONG.items():
@@ -80,14 +100,14 @@ def _play(
     messages, total = list(opening), 0.0
     rewrites: dict[int, bool] = {}
     while True:
-        rewrites[env.question_number] = bool(env.privileged.hidden_state["rewrite"])
+        rewrites[env.question_number] = bool(env.privileged.hidden_state["rewrites"])
         reply = script(messages, env.privileged)
-        new, reward, terminated, truncated, _ = env.step(reply)
+        new, reward, terminated, truncated, _ = env.step(assistant(reply))
         messages += [assistant(reply), *new]
         total += reward
         if terminated or truncated:
             break
-    share = sum(rewrites.values())
+    share: float = sum(rewrites.values())
     if env.settings.intent_at == "end":
         share = share / len(rewrites)
     return total, 1.0 + env.settings.intent_weight * share

@@ -7,7 +7,7 @@ to entities of the same split, so that the entities of held-out questions are un
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +15,17 @@ from turngym.envs.conversational_qa.tasks import SPLITS, Split
 from turngym.envs.retrieval.passages import Passage
 from turngym.seeding import derive
 
-__all__ = ["RELATIONS", "Entity", "Relation", "Voice", "World", "build_world", "relations_of"]
+__all__ = [
+    "RELATIONS",
+    "Entity",
+    "Relation",
+    "Voice",
+    "World",
+    "build_world",
+    "relations_of",
+    "state",
+    "word",
+]
 
 Voice = Literal["plain", "terse"]
 EntityKind = Literal["person", "town", "firm"]
@@ -128,6 +138,23 @@ def relations_of(kind: EntityKind) -> tuple[Relation, ...]:
     return tuple(relation for relation in RELATIONS if relation.subject == kind)
 
 
+def word(path: Sequence[Relation], subject: str, voice: Voice) -> str:
+    """The question that follows the relations of `path`, one after the other, from `subject`."""
+    if voice == "terse":
+        return f"{' of '.join(relation.name for relation in reversed(path))} of {subject}?"
+    *inner, last = path
+    for relation in inner:
+        subject = relation.phrase.format(x=subject)
+    text = last.question.format(x=subject)
+    return text[0].upper() + text[1:]
+
+
+def state(relation: Relation, subject: str, value: str, voice: Voice) -> str:
+    """The sentence that tells a fact."""
+    pattern = relation.fact if voice == "plain" else "{x} " + relation.name + " {y}."
+    return pattern.format(x=subject, y=value)
+
+
 def build_world(num_entities: int, seed: int, voice: Voice, gap: float) -> World:
     """A world that depends on nothing but the arguments.
 
@@ -202,8 +229,5 @@ def _facts(
 def _passage(entity: Entity, voice: Voice, rng: random.Random) -> Passage:
     told = [relation for relation in relations_of(entity.kind) if relation.name in entity.facts]
     rng.shuffle(told)
-    lines = []
-    for relation in told:
-        pattern = relation.fact if voice == "plain" else "{x} " + relation.name + " {y}."
-        lines.append(pattern.format(x=entity.name, y=entity.facts[relation.name]))
+    lines = [state(item, entity.name, entity.facts[item.name], voice) for item in told]
     return Passage(id=entity.name, title=entity.name, text=" ".join(lines))

@@ -45,8 +45,10 @@ class BM25:
             heap_bytes: room for building; one segment, and so exact tie order, needs about 300
                 bytes per passage of 50 words.
         """
+        kept = tuple(passages)
+        self._origin: tuple[Any, ...] = (BM25, (kept,))
         self._tantivy = _import_tantivy()
-        self._attach(_build(self._tantivy, passages, None, heap_bytes))
+        self._attach(_build(self._tantivy, kept, None, heap_bytes))
 
     @classmethod
     def cached(
@@ -77,10 +79,19 @@ class BM25:
                     raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+        return cls._open(str(target))
+
+    @classmethod
+    def _open(cls, folder: str) -> BM25:
         index = cls.__new__(cls)
-        index._tantivy = tantivy
-        index._attach(tantivy.Index.open(str(target)))
+        index._origin = (cls._open, (folder,))
+        index._tantivy = _import_tantivy()
+        index._attach(index._tantivy.Index.open(folder))
         return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its folder or, when it lives in memory, as its passages."""
+        return self._origin
 
     def __len__(self) -> int:
         """Number of passages."""

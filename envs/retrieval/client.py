@@ -47,7 +47,12 @@ class SearchServer:
         if attempts < 1:
             raise ValueError(f"attempts must be at least 1, got {attempts}")
         self.url, self._attempts, self._backoff_s, self._sleep = url, attempts, backoff_s, sleep
+        self._timeout_s = timeout_s
         self._client = httpx.Client(timeout=timeout_s, transport=transport)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its settings; connections, and a transport of your own, stay behind."""
+        return _remake, (self.url, self._timeout_s, self._attempts, self._backoff_s)
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
         """For each query the server's hits, in its order, at most `k`."""
@@ -82,6 +87,10 @@ class SearchServer:
                     ) from error
             self._sleep(self._backoff_s * 2 ** (attempt - 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _remake(url: str, timeout_s: float, attempts: int, backoff_s: float) -> SearchServer:
+    return SearchServer(url, timeout_s=timeout_s, attempts=attempts, backoff_s=backoff_s)
 
 
 def _body(response: httpx.Response, url: str) -> Any:

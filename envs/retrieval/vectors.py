@@ -92,4 +92,5 @@ def _unit(vectors: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32
     if vectors.ndim != 2 or len(vectors) != rows:
         raise ValueError(f"the embedding of {rows} texts must be [{rows}, d], got {vectors.shape}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    unit: npt.NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit

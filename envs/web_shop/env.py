@@ -29,7 +29,7 @@ _RULES = {
         "You shop for the user. Answer with one action: search[keywords] or click[button], such as "
         "click[next >]. Open a product by clicking its id, choose its options, then click Buy Now."
     ),
-    "brief": "Reply search[words] or click[button]. Buttons: ids, options, next >, < prev, buy now.",
+    "brief": "Reply search[words] or click[button]. Buttons: numbers, options, next >, buy now.",
 }
 
 
@@ -133,6 +133,7 @@ class WebShop(TextEnv):
             index=market.index(split),
             page_size=self.settings.page_size,
             show_attributes=self.settings.show_attributes,
+            numbered=self.settings.observation == "brief",
         )
 
     def _choose(self, options: Mapping[str, Any]) -> tuple[Split, Goal]:

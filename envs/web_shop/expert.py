@@ -19,10 +19,10 @@ __all__ = ["expert"]
 _LIMIT = re.compile(r", and price lower than ([\d.]+) dollars")
 _OPTIONS = re.compile(r" with ((?:[^:]+: [^:]+?)(?:, and [^:]+: [^:]+?)*)$")
 _BRIEF_ITEM = re.compile(
-    r"^(?P<asin>\S+) \$(?P<price>[\d.]+)(?: to \$[\d.]+)? (?P<title>.+)$", re.MULTILINE
+    r"^(?P<label>\S+) \$(?P<price>[\d.]+)(?: to \$[\d.]+)? (?P<title>.+)$", re.MULTILINE
 )
 _TEXT_ITEM = re.compile(
-    r"\[SEP\] (?P<asin>\w+) \[SEP\] (?P<title>(?:(?! \[SEP\] ).)+) \[SEP\] \$(?P<price>[\d.]+)"
+    r"\[SEP\] (?P<label>\w+) \[SEP\] (?P<title>(?:(?! \[SEP\] ).)+) \[SEP\] \$(?P<price>[\d.]+)"
 )
 _SEPARATOR = " [SEP] "
 
@@ -36,7 +36,8 @@ class _Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
-    asin: str
+    label: str
+    """What to click for it."""
     price: float
     words: frozenset[str]
 
@@ -72,9 +73,9 @@ def expert(messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) ->
 def _choose(items: Sequence[_Item], wish: _Wish, noise: float, rng: random.Random) -> str:
     """The affordable item with the most wished words; the next page if one with more is too dear."""
     if rng.random() < noise:
-        return f"click[{rng.choice(items).asin}]"
+        return f"click[{rng.choice(items).label}]"
     best = max(items, key=lambda item: (_shared(item, wish), item.price <= wish.limit))
-    return f"click[{best.asin}]" if best.price <= wish.limit else "click[next >]"
+    return f"click[{best.label}]" if best.price <= wish.limit else "click[next >]"
 
 
 def _shared(item: _Item, wish: _Wish) -> int:
@@ -107,7 +108,7 @@ def _read_items(page: str) -> list[_Item]:
     found = [*_BRIEF_ITEM.finditer(page), *_TEXT_ITEM.finditer(page)]
     return [
         _Item(
-            asin=match["asin"].lower(),
+            label=match["label"].lower(),
             price=float(match["price"]),
             words=frozenset(_words(match["title"])),
         )

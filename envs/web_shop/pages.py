@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from turngym.envs.web_shop.catalog import Product
-from turngym.envs.web_shop.session import Session, Shop, product, shown, sub_pages
+from turngym.envs.web_shop.session import Session, Shop, labelled, product, shown, sub_pages
 
 __all__ = ["Observation", "render"]
 
@@ -131,8 +131,9 @@ def _brief(shop: Shop, session: Session, words: int | None, score: float) -> str
         return session.goal.instruction
     if session.page == "results":
         lines = [
-            f"{item.asin.lower()} {item.price_text} {_cut(item.title, words)}"
-            for item in (shop.products[number] for number in shown(shop, session))
+            f"{label} {shop.products[number].price_text} "
+            + _cut(shop.products[number].title, words)
+            for label, number in labelled(shop, session)
         ]
         return "\n".join(lines or ["no results"])
     item = product(shop, session)

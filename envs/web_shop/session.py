@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ __all__ = [
     "Session",
     "Shop",
     "clickables",
+    "labelled",
     "parse_action",
     "product",
     "shown",
@@ -36,6 +38,8 @@ class Shop:
     index: Index
     page_size: int
     show_attributes: bool
+    numbered: bool = False
+    """Products on a page of results are shown with their place, from 1, and may be clicked by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +86,8 @@ def clickables(shop: Shop, session: Session) -> dict[str, str]:
         if session.page_number > 1:
             buttons["< prev"] = "button"
         buttons["next >"] = "button"
-        for number in shown(shop, session):
-            buttons[shop.products[number].asin.lower()] = f"product {number}"
+        for label, number in labelled(shop, session):
+            buttons[label] = buttons[shop.products[number].asin.lower()] = f"product {number}"
         return buttons
     buttons["< prev"] = "button"
     if session.page == "item":
@@ -151,6 +155,12 @@ def shown(shop: Shop, session: Session) -> tuple[int, ...]:
     """The products on the current results page; none on a page past the last."""
     first = (session.page_number - 1) * shop.page_size
     return session.hits[first : first + shop.page_size]
+
+
+def labelled(shop: Shop, session: Session) -> Iterator[tuple[str, int]]:
+    """What to click for each product on the current results page, with the product."""
+    for place, number in enumerate(shown(shop, session), start=1):
+        yield str(place) if shop.numbered else shop.products[number].asin.lower(), number
 
 
 def product(shop: Shop, session: Session) -> Product:

@@ -21,7 +21,7 @@ def multidoc2dial(path: Path) -> Loaded:
     document, with the id `document#section`.
     """
     documents = sorted(path.glob("*doc.json"))
-    dialogues = sorted(path.glob("*dial_*.json"))
+    dialogues = sorted(set(path.glob("*dial_*.json")) - set(documents))
     if len(documents) != 1 or not dialogues:
         raise DataError(
             f"{path}: expected one *doc.json and some *dial_*.json, got "

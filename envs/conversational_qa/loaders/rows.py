@@ -55,7 +55,8 @@ class Row:
 
     def text(self, *names: str) -> str:
         """The string in the first of `names` that is present."""
-        return self._get(names, str, "a string")
+        value: str = self._get(names, str, "a string")
+        return value
 
     def maybe(self, *names: str) -> str:
         """As `text`; empty when all are missing or null."""

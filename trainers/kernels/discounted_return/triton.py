@@ -98,8 +98,8 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
+    longest: int | None = None,
 ) -> Tensor:
-    """`reference.discounted_return`."""
+    """`reference.discounted_return`; `longest` changes nothing here."""
     steps = next_steps(row, mask, time)
-    own = torch.where(steps.mask, rewards.float(), 0)
-    return torch.where(steps.mask, reverse_scan(steps.factor(discount), own), 0)
+    return steps.inside(reverse_scan(steps.factor(discount), steps.inside(rewards)))

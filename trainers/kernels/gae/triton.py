@@ -24,13 +24,13 @@ def gae(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
+    longest: int | None = None,
 ) -> Advantages:
-    """`reference.gae`."""
+    """`reference.gae`; `longest` changes nothing here."""
     steps = next_steps(row, mask, time)
-    own_value = torch.where(steps.mask, values.float(), 0)
+    own_value = steps.inside(values)
     next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
-    delta = torch.where(steps.mask, rewards.float(), 0) - own_value
-    delta = delta + steps.factor(discount) * next_value
-    advantage = reverse_scan(steps.factor(discount * smoothing), delta)
-    advantage = torch.where(steps.mask, advantage, 0)
+    delta = steps.inside(rewards) - own_value
+    delta = steps.inside(torch.addcmul(delta, steps.factor(discount), next_value))
+    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta))
     return Advantages(advantage=advantage, returns=advantage + own_value)
