@@ -24,6 +24,7 @@ from turngym.envs.emotional_support.empa import (
     EmpaState,
     deficit,
 )
+from turngym.envs.emotional_support.expert import expert
 from turngym.envs.emotional_support.features import spoken
 from turngym.envs.emotional_support.profiles import Profile, bundled, split_of
 from turngym.envs.emotional_support.rule_user import RuleUser
@@ -173,6 +174,10 @@ class EmotionalSupport(TextEnv):
         if profile.script is not None:
             hidden |= {"feeling": profile.script.feeling, "trigger": profile.script.trigger}
         return Privileged(hidden_state=hidden, notes=f"{profile.persona} {profile.wish}")
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """What the scripted supporter says next (`emotional_support.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
 
     def _choose(self, task_id: object, split: str) -> Profile:
         if task_id is not None:
