@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from turngym.envs.emotional_support.appraisal import Verdict
 from turngym.envs.emotional_support.emotion import (
     DEMO,
@@ -26,7 +24,7 @@ from turngym.envs.emotional_support.empa import (
     EmpaState,
     deficit,
 )
-from turngym.envs.emotional_support.experts import supportive_reply
+from turngym.envs.emotional_support.expert import expert
 from turngym.envs.emotional_support.features import spoken
 from turngym.envs.emotional_support.profiles import Profile, bundled, split_of
 from turngym.envs.emotional_support.rule_user import RuleUser
@@ -138,29 +136,23 @@ class EmotionalSupport(TextEnv):
         instruction = () if self.preset.terse else (system(INSTRUCTION),)
         return (*instruction, user(first)), {"task_id": profile.id}
 
-    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
-        """The scripted supporter of the bundled people (`emotional_support.experts`)."""
-        replied = sum(message.role == "assistant" for message in messages)
-        rng = np.random.default_rng((seed, replied))
-        return supportive_reply(messages, rng, skill=1 - noise)
-
     def step(self, action: Message | str) -> StepResult:
         """Say something; nothing changes when a simulator fails."""
         assert isinstance(action, Message) and self.state is not None  # TextEnv sees to it
-        before, scene, reply = self.state, self.scene, spoken(action.content)
+        scene, reply = self.scene, spoken(action.content)
         appraisal = self.simulator.appraise(scene, reply, self._draw())
-        state = before.advance(appraisal)
+        state = self.state.advance(appraisal)
         scene = replace(scene, heard=(*scene.heard, reply), mood=state.mood, verdict=state.verdict)
         answer = self.simulator.speak(scene, appraisal, self._draw())
         self.state, self.scene = state, replace(scene, said=(*scene.said, answer))
         over = state.verdict is not Verdict.OPEN or says_goodbye(answer)
         last = over or self.turn + 1 >= (self.max_turns or 0)
         info: dict[str, Any] = {
-            **state.record(before),
+            **state.record(),
             "outcome": state.outcome,
             "success": state.verdict is Verdict.SUCCESS,
-            "turn_reward": state.gain(before),
-            "rewards": {"emotion": state.outcome, "gain": state.gain(before)},
+            "turn_reward": state.gain,
+            "rewards": {"emotion": state.outcome, "gain": state.gain},
             "feedback": appraisal.reason,
             "features": sorted(name for name, seen in appraisal.features.items() if seen),
             "status": "ok" if reply.strip() else "invalid_action",
@@ -182,6 +174,10 @@ class EmotionalSupport(TextEnv):
         if profile.script is not None:
             hidden |= {"feeling": profile.script.feeling, "trigger": profile.script.trigger}
         return Privileged(hidden_state=hidden, notes=f"{profile.persona} {profile.wish}")
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """What the scripted supporter says next (`emotional_support.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
 
     def _choose(self, task_id: object, split: str) -> Profile:
         if task_id is not None:
