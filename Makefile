@@ -1,16 +1,21 @@
 # What a user runs. CI calls the same targets.
 VENV ?= .venv
-PY := $(VENV)/bin/python
+OUT ?= runs/web_shop
+PYTEST_ARGS ?=
 STAMP := $(VENV)/.stamp
+NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl
 
-.PHONY: help setup check test train wheel bench clean
+.PHONY: help setup check test train bench wheel clean
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(STAMP)  ## make .venv with everything that training and the tests need
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt .ci/setup
 	sh .ci/setup $(VENV) '.[dev]'
 	touch $@
+
+train: $(STAMP)  ## train a small policy in the web shop, on the CPU, offline
+	$(VENV)/bin/turngym train web_shop --out $(OUT)
 
 check: $(STAMP)  ## lint, format and types
 	$(VENV)/bin/ruff check .
@@ -19,7 +24,13 @@ check: $(STAMP)  ## lint, format and types
 	$(VENV)/bin/pyright
 
 test: $(STAMP)  ## the tests that need no server, GPU or other environment
-	$(VENV)/bin/pytest -m 'not slow and not docker and not gpu and not vllm and not verl and not trl'
+	$(VENV)/bin/pytest -q -m '$(NOT_HERE)' $(PYTEST_ARGS)
+
+wheel: $(STAMP)  ## build wheel and sdist, install the wheel elsewhere and test it there
+	sh .ci/wheel $(VENV)
+
+bench: $(STAMP)  ## the benchmarks, one after the other (results in benchmarks/results)
+	for script in benchmarks/*.py; do $(VENV)/bin/python $$script || exit 1; done
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache

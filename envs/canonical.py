@@ -1,7 +1,9 @@
 """One byte form per value, the same in every process: the ground of fingerprints and anchors."""
 
 import hashlib
+import random
 from array import array
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -16,8 +18,8 @@ __all__ = ["digest"]
 def digest(value: Any) -> str:
     """Sixteen hexadecimal digits of `value`'s content.
 
-    Plain data, dataclasses, enums, arrays and containers of them; dict and set order is ignored;
-    random generators are skipped.
+    Plain data, dataclasses, pydantic models, enums, arrays and containers of them; dict and set
+    order is ignored; random generators are skipped.
 
     Raises:
         TypeError: a value with no canonical form; the message says where it lies.
@@ -28,33 +30,56 @@ def digest(value: Any) -> str:
 
 
 def _feed(update: Callable[[bytes], None], value: Any, where: str) -> None:
-    if value is None or isinstance(value, (bool, int, float, str, bytes, Enum, PurePath)):
+    if value is None or isinstance(value, _PLAIN):
         text = f"{type(value).__name__}:{value!r}".encode("utf-8", "surrogatepass")
-        update(len(text).to_bytes(8, "little") + text)
-    elif isinstance(value, np.random.Generator):
+        update(_head(b"one", len(text)) + text)
+    elif isinstance(value, (np.random.Generator, random.Random)):
         return
     elif isinstance(value, Mapping):
-        update(f"map{len(value)}".encode())
+        update(_head(b"map", len(value)))
         for key in sorted(value, key=repr):
             _feed(update, key, where)
             _feed(update, value[key], f"{where}.{key}")
-    elif isinstance(value, (list, tuple)):
-        update(f"seq{len(value)}".encode())
+    elif isinstance(value, (list, tuple, deque, range)):
+        update(_head(b"seq", len(value)))
         for index, item in enumerate(value):
             _feed(update, item, f"{where}[{index}]")
     elif isinstance(value, (set, frozenset)):
-        update(f"set{len(value)}".encode())
+        update(_head(b"set", len(value)))
         for key in sorted(digest(item) for item in value):
             update(key.encode())
     elif isinstance(value, (array, np.ndarray, np.generic)):
-        data = np.asarray(value)
-        update(f"array{data.dtype.str}{data.shape}".encode() + data.tobytes())
-    elif is_dataclass(value) and not isinstance(value, type):
-        update(type(value).__qualname__.encode())
-        for item in fields(value):
-            _feed(update, getattr(value, item.name), f"{where}.{item.name}")
+        _feed_array(update, np.asarray(value), where)
+    elif not isinstance(value, type) and (names := _field_names(value)) is not None:
+        update(_head(type(value).__qualname__.encode(), len(names)))
+        for name in names:
+            _feed(update, getattr(value, name), f"{where}.{name}")
     else:
         raise TypeError(
             f"{where} is a {type(value).__name__}, which has no canonical form: keep plain data or "
             "dataclasses in it, or name the attribute in the environment's `shared`"
         )
+
+
+_PLAIN = (bool, int, float, str, bytes, bytearray, Enum, PurePath)
+
+
+def _head(tag: bytes, length: int) -> bytes:
+    """Opens each value with its kind and length, so that no two values share their bytes."""
+    return tag + length.to_bytes(8, "little")
+
+
+def _feed_array(update: Callable[[bytes], None], data: Any, where: str) -> None:
+    if data.dtype.hasobject:  # its bytes are addresses
+        _feed(update, data.tolist(), where)
+    else:
+        head = f"array{data.dtype.str}{data.shape}".encode()
+        update(_head(head, data.nbytes) + data.tobytes())
+
+
+def _field_names(value: Any) -> tuple[str, ...] | None:
+    """Fields of a dataclass or a pydantic model; None for any other object."""
+    if is_dataclass(value):
+        return tuple(item.name for item in fields(value))
+    known = getattr(type(value), "model_fields", None)
+    return tuple(known) if isinstance(known, dict) else None

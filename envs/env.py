@@ -9,26 +9,38 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
+from gymnasium import Space
+from gymnasium.utils.seeding import np_random
 
+from turngym.bridge import run
 from turngym.envs.canonical import digest
 from turngym.envs.spaces import MessagesSpace, ReplySpace
-from turngym.errors import UsageError
+from turngym.errors import ConfigError, EnvironmentFailure, UsageError
 from turngym.types import Message, Privileged
 
-__all__ = ["EnvState", "Observation", "StepResult", "TextEnv"]
+__all__ = ["EnvState", "Observation", "StepResult", "TextEnv", "at_least_one"]
 
 Observation = tuple[Message, ...]
 StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]
 
 # What belongs to the object rather than to the episode.
 _NOT_STATE = frozenset(
-    {"observation_space", "action_space", "spec", "render_mode", "_np_random", "_np_random_seed"}
+    {
+        "observation_space",
+        "action_space",
+        "spec",
+        "render_mode",
+        "_np_random",
+        "_np_random_seed",
+        "_inside",
+    }
 )
 
 
@@ -38,14 +50,17 @@ class EnvState:
 
     values: Mapping[str, Any]
     """Attributes of the episode, deep-copied."""
-    generator: Mapping[str, Any] | None
+    generator: Mapping[str, Any]
     """State of the random generator; not part of the fingerprint."""
+    seed: int
+    """What the generator was seeded with, -1 if unknown."""
 
 
-class TextEnv(gymnasium.Env[Observation, Message | str]):
+class TextEnv(gymnasium.Env[Observation, Any]):
     """A text environment: observations are the messages that are new since the last reply.
 
-    `reset(seed=, options=)` gives `(messages, info)`; `options={"task_id": ...}` chooses a task.
+    `reset(seed=, options=)` gives `(messages, info)`; `options={"task_id": ...}` chooses a task, and
+    `{"split": "test"}` where the seed chooses it from.
     `step(reply)` gives `(messages, reward, terminated, truncated, info)`.
 
     Keys of `info` that the rollout reads, all optional:
@@ -81,10 +96,8 @@ class TextEnv(gymnasium.Env[Observation, Message | str]):
     """After this many steps an unfinished episode is truncated."""
 
     def __init__(self, *, max_turns: int | None = None) -> None:
-        if max_turns is not None and max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, got {max_turns}")
         if max_turns is not None:
-            self.max_turns = max_turns
+            self.max_turns = at_least_one("max_turns", max_turns)
 
     # The defaults live on the class so that a subclass need not call super().__init__().
     turn: int = 0
@@ -104,13 +117,51 @@ class TextEnv(gymnasium.Env[Observation, Message | str]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, around in (
-            ("reset", _around_reset),
-            ("step", _around_step),
-            ("astep", _around_astep),
-        ):
-            if name in cls.__dict__:
-                setattr(cls, name, around(cls.__dict__[name]))
+        if "step" in cls.__dict__ and "astep" not in cls.__dict__:
+            cls.astep = None  # an inherited astep would bypass the new step
+        for name, around in _AROUND.items():
+            method = getattr(cls, name)
+            # Looked up, not taken from cls.__dict__: a mixin may have brought it.
+            if method is not getattr(TextEnv, name) and not hasattr(method, "_counts"):
+                wrapped = around(method)
+                wrapped._counts = True
+                setattr(cls, name, wrapped)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode: the first messages and an info.
+
+        Args:
+            seed: re-keys the generator; None lets it run on.
+            options: `{"task_id": ...}` chooses the task, for environments that have tasks; `{"split":
+                ...}` says where the seed draws it from.
+        """
+        if not self._inside:
+            raise NotImplementedError(f"{type(self).__name__} must define reset()")
+        return (), {}  # a subclass called super().reset(seed=seed): the generator is seeded already
+
+    def step(self, action: Any) -> StepResult:
+        """New messages, reward, terminated, truncated and info for the agent's reply.
+
+        The caller may pass a Message or a str; what a subclass writes always gets a Message.
+
+        Raises:
+            UsageError: no episode is open.
+            TypeError, ValueError: the action is no text and no assistant message.
+        """
+        if self.astep is None:
+            raise NotImplementedError(f"{type(self).__name__} must define step() or astep()")
+        result: StepResult = run(self.astep(action))
+        return result
+
+    astep: Any = None
+    """`step` as a coroutine, or None; a subclass may define it beside `step` or instead of it."""
+
+    @property
+    def in_episode(self) -> bool:
+        """Whether an episode is open, so that `step` may be called."""
+        return self._open
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks in `split`; empty when tasks are drawn from the seed alone."""
@@ -121,32 +172,42 @@ class TextEnv(gymnasium.Env[Observation, Message | str]):
         """What judges and signals may read about the current task; never shown to the agent."""
         return Privileged()
 
+    def expert(
+        self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
+    ) -> Message | str:
+        """The next reply of a scripted expert, a pure function of what an agent sees.
+
+        Args:
+            messages: the conversation so far, from the first message.
+            noise: probability of a mistake at each choice; 0 plays as well as the script can.
+            seed: keys the mistakes.
+
+        Raises:
+            NotImplementedError: the environment has no scripted expert.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no scripted expert")
+
     def get_state(self) -> EnvState:
-        """A snapshot of the episode, independent of later steps."""
-        # One deepcopy call, so that objects referenced twice stay one object in the snapshot.
-        values = copy.deepcopy(
-            {
-                name: value
-                for name, value in self.__dict__.items()
-                if name not in _NOT_STATE and name not in self.shared
-            }
+        """A snapshot of the episode, independent of later steps.
+
+        Raises:
+            TypeError: an attribute cannot be copied; list it in `shared`.
+        """
+        generator = self.np_random  # made now if need be, so that the copy draws the same numbers
+        return EnvState(
+            _copied(self._values(), type(self).__name__),
+            copy.deepcopy(generator.bit_generator.state),
+            self.np_random_seed,
         )
-        generator = self._np_random
-        state = None if generator is None else copy.deepcopy(generator.bit_generator.state)
-        return EnvState(values, state)
 
     def set_state(self, state: EnvState) -> None:
         """Continue from `state`, which stays usable."""
-        for name in [n for n in self.__dict__ if n not in _NOT_STATE and n not in self.shared]:
-            if name not in state.values:
-                del self.__dict__[name]
+        for name in self._values():
+            del self.__dict__[name]
         self.__dict__.update(copy.deepcopy(dict(state.values)))
-        if state.generator is None:
-            self._np_random = None
-        else:
-            bits = getattr(np.random, state.generator["bit_generator"])()
-            bits.state = copy.deepcopy(dict(state.generator))
-            self._np_random = np.random.Generator(bits)
+        bits = getattr(np.random, state.generator["bit_generator"])()
+        bits.state = copy.deepcopy(dict(state.generator))
+        self._np_random, self._np_random_seed = np.random.Generator(bits), state.seed
 
     def fork(self, *, seed: int | None = None) -> Self:
         """An independent copy at the same point.
@@ -154,10 +215,18 @@ class TextEnv(gymnasium.Env[Observation, Message | str]):
         Args:
             seed: None repeats the same future; a number gives the copy a generator of its own.
         """
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            twin.__dict__[name] = copy.deepcopy(value) if isinstance(value, Space) else value
+        twin._inside = False  # the copy may be made in the middle of a step
         twin.set_state(self.get_state())
         if seed is not None:
-            twin._np_random, twin._np_random_seed = np.random.default_rng(seed), seed
+            twin._np_random, twin._np_random_seed = np_random(seed)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fork, so that `copy.deepcopy` does not copy what is shared."""
+        memo[id(self)] = twin = self.fork()
         return twin
 
     def fingerprint(self) -> str:
@@ -168,15 +237,62 @@ class TextEnv(gymnasium.Env[Observation, Message | str]):
         Raises:
             TypeError: an attribute has no canonical form; list it in `shared` or override this.
         """
-        return digest(self.get_state().values)
+        return digest(self._values())
+
+    def _values(self) -> dict[str, Any]:
+        """The attributes that make up the episode, not copied."""
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in _NOT_STATE and name not in self.shared
+        }
+
+
+def at_least_one(name: str, value: int) -> int:
+    """`value`, if it is an integer from 1.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+    return value
+
+
+def _copied(values: dict[str, Any], owner: str) -> dict[str, Any]:
+    try:
+        return copy.deepcopy(values)  # in one call: what is referenced twice stays one object
+    except TypeError as error:
+        for name, value in values.items():
+            try:
+                copy.deepcopy(value)
+            except TypeError:
+                raise TypeError(
+                    f"{owner}.{name} cannot be copied ({error}): name it in `shared` if no step "
+                    "changes it, else override get_state and set_state"
+                ) from error
+        raise
 
 
 def _as_message(reply: Message | str) -> Message:
-    if isinstance(reply, Message):
-        return reply
     if isinstance(reply, str):
         return Message(role="assistant", content=reply)
-    raise TypeError(f"step takes a Message or a str, got {type(reply).__name__}: {reply!r:.80}")
+    if not isinstance(reply, Message):
+        raise TypeError(f"step takes a Message or a str, got {type(reply).__name__}: {reply!r:.80}")
+    if reply.role != "assistant":
+        raise ValueError(f"step takes an assistant message, got one with role {reply.role!r}")
+    return reply
+
+
+def _as_observation(messages: Any, where: str) -> Observation:
+    if not isinstance(messages, (tuple, list)):
+        raise TypeError(
+            f"{where} must give a tuple of messages, got {type(messages).__name__}: {messages!r:.80}"
+        )
+    for message in messages:
+        if not isinstance(message, Message):
+            raise TypeError(f"{where} must give messages, got {type(message).__name__} among them")
+    return tuple(messages)
 
 
 def _around_reset(reset: Callable[..., Any]) -> Callable[..., tuple[Observation, dict[str, Any]]]:
@@ -187,13 +303,14 @@ def _around_reset(reset: Callable[..., Any]) -> Callable[..., tuple[Observation,
         if self._inside:
             return reset(self, seed=seed, options=options)  # type: ignore[no-any-return]
         gymnasium.Env.reset(self, seed=seed)
-        self._inside = True
+        self._inside, self._open = True, False  # a reset that fails leaves no episode open
         try:
             observation, info = reset(self, seed=seed, options=options)
         finally:
             self._inside = False
+        observation = _as_observation(observation, "reset")
         self.turn, self._open = 0, True
-        return tuple(observation), info
+        return observation, info
 
     return seeded
 
@@ -206,11 +323,14 @@ def _before_step(self: TextEnv, action: Message | str) -> Message:
 
 def _after_step(self: TextEnv, result: StepResult) -> StepResult:
     observation, reward, terminated, truncated, info = result
+    observation, reward = _as_observation(observation, "step"), float(reward)
+    if not math.isfinite(reward):
+        raise EnvironmentFailure(f"{type(self).__name__}.step gave the reward {reward}")
     self.turn += 1
     if not terminated and self.max_turns is not None and self.turn >= self.max_turns:
         truncated = True
     self._open = not (terminated or truncated)
-    return tuple(observation), float(reward), bool(terminated), bool(truncated), info
+    return observation, reward, bool(terminated), bool(truncated), info
 
 
 def _around_step(step: Callable[..., Any]) -> Callable[..., StepResult]:
@@ -229,7 +349,7 @@ def _around_step(step: Callable[..., Any]) -> Callable[..., StepResult]:
     return counted
 
 
-def _around_astep(step: Callable[..., Any]) -> Callable[..., Awaitable[StepResult]]:
+def _around_astep(step: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, StepResult]]:
     @functools.wraps(step)
     async def counted(self: TextEnv, action: Message | str) -> StepResult:
         if self._inside:
@@ -243,3 +363,10 @@ def _around_astep(step: Callable[..., Any]) -> Callable[..., Awaitable[StepResul
         return _after_step(self, result)
 
     return counted
+
+
+_AROUND: Mapping[str, Callable[[Any], Any]] = {
+    "reset": _around_reset,
+    "step": _around_step,
+    "astep": _around_astep,
+}

@@ -21,10 +21,8 @@ class MessagesSpace(Space[tuple[Message, ...]]):
     def sample(self, mask: Any = None, probability: Any = None) -> tuple[Message, ...]:
         """One to three user messages, drawn from the space's own generator."""
         count = int(self.np_random.integers(1, 4))
-        return tuple(
-            Message(role="user", content=str(self.np_random.choice(SAMPLE_TEXTS)))
-            for _ in range(count)
-        )
+        chosen = self.np_random.integers(len(SAMPLE_TEXTS), size=count)
+        return tuple(Message(role="user", content=SAMPLE_TEXTS[index]) for index in chosen)
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is a tuple of messages, possibly empty."""
@@ -52,7 +50,8 @@ class ReplySpace(Space[Message]):
 
     def sample(self, mask: Any = None, probability: Any = None) -> Message:
         """An assistant message with one of `replies` as its content."""
-        return Message(role="assistant", content=str(self.np_random.choice(self.replies)))
+        chosen = int(self.np_random.integers(len(self.replies)))
+        return Message(role="assistant", content=self.replies[chosen])
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is text or an assistant message."""

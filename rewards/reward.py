@@ -1,30 +1,62 @@
 """Rewards: named pure functions of recorded turns.
 
-    @reward("brevity", level="trajectory")
+    @reward("brevity")
     def brevity(trajectory):
         return 1 / max(len(trajectory.turns), 1)
 
-A turn-level reward gives one number per turn, None where a turn has none. A judge that fails raises
-`turngym.errors.JudgeFailure`; it never becomes a 0.
+A turn-level reward gives one value per turn: a number, None where a turn has none, or a JudgeFailure
+where the judge failed on that turn. A judge that fails altogether raises JudgeFailure. Neither ever
+becomes a 0.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import ClassVar, Literal, Protocol, overload
 
+from turngym.errors import JudgeFailure
 from turngym.registry import Registry
 from turngym.types import Trajectory
 
-__all__ = ["REWARDS", "TrajectoryReward", "TurnReward", "reward"]
+__all__ = [
+    "REWARDS",
+    "Reward",
+    "TrajectoryReward",
+    "TurnReward",
+    "reward",
+    "trajectory_value",
+    "turn_values",
+]
 
+Level = Literal["turn", "trajectory"]
+TurnValue = float | None | JudgeFailure
 TrajectoryFunction = Callable[[Trajectory], float]
-TurnFunction = Callable[[Trajectory], Sequence[float | None]]
+TurnFunction = Callable[[Trajectory], Sequence[TurnValue]]
+
+
+class Reward(Protocol):
+    """A named reward of one level; functions, `Gated`, `Potential` and the others have this form."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the recorded breakdown."""
+        ...
+
+    @property
+    def level(self) -> Level:
+        """Whether a call gives one value per turn or one number."""
+        ...
+
+    def __call__(self, trajectory: Trajectory, /) -> float | tuple[TurnValue, ...]:
+        """The value; `turn_values` and `trajectory_value` check it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryReward:
     """A reward of the whole episode."""
 
+    level: ClassVar[Literal["trajectory"]] = "trajectory"
     name: str
     function: TrajectoryFunction
 
@@ -36,10 +68,11 @@ class TrajectoryReward:
 class TurnReward:
     """A reward of each turn."""
 
+    level: ClassVar[Literal["turn"]] = "turn"
     name: str
     function: TurnFunction
 
-    def __call__(self, trajectory: Trajectory) -> tuple[float | None, ...]:
+    def __call__(self, trajectory: Trajectory) -> tuple[TurnValue, ...]:
         values = tuple(self.function(trajectory))
         if len(values) != len(trajectory.turns):
             raise ValueError(
@@ -58,7 +91,7 @@ def reward(
 ) -> Callable[[TrajectoryFunction], TrajectoryReward]: ...
 @overload
 def reward(name: str, level: Literal["turn"]) -> Callable[[TurnFunction], TurnReward]: ...
-def reward(name: str, level: Literal["turn", "trajectory"] = "trajectory") -> object:
+def reward(name: str, level: Level = "trajectory") -> object:
     """Decorator that makes a function a named, registered reward."""
     if level not in ("turn", "trajectory"):
         raise ValueError(f"level must be 'turn' or 'trajectory', got {level!r}")
@@ -69,3 +102,32 @@ def reward(name: str, level: Literal["turn", "trajectory"] = "trajectory") -> ob
         return made
 
     return bind
+
+
+def turn_values(reward: Reward, trajectory: Trajectory) -> tuple[TurnValue, ...]:
+    """One value per turn of a turn-level reward.
+
+    Raises:
+        ValueError: the reward is not turn-level, or a value is not finite.
+    """
+    values = reward(trajectory)
+    if not isinstance(values, tuple):
+        raise ValueError(f"{reward.name!r} is a trajectory-level reward, expected a turn-level one")
+    for index, value in enumerate(values):
+        if isinstance(value, float | int) and not math.isfinite(value):
+            raise ValueError(f"turn reward {reward.name!r} gave {value} for turn {index}")
+    return values
+
+
+def trajectory_value(reward: Reward, trajectory: Trajectory) -> float:
+    """The number that a trajectory-level reward gives.
+
+    Raises:
+        ValueError: the reward is not trajectory-level, or the value is not finite.
+    """
+    value = reward(trajectory)
+    if isinstance(value, tuple):
+        raise ValueError(f"{reward.name!r} is a turn-level reward, expected a trajectory-level one")
+    if not math.isfinite(value):
+        raise ValueError(f"reward {reward.name!r} gave {value} for {trajectory.episode}")
+    return value

@@ -65,6 +65,9 @@ def test_slips_of_the_player_cost_no_turn():
     [
         (["play", "tests/Gess-v0"], "Did you mean 'tests/Guess-v0'?"),
         (["play", "tests/Guess-v0", "max_turn=3"], "Did you mean 'max_turns'?"),
+        (["play", "tests/Guess-v0", "max_turns=0"], "a whole number from 1, got 0"),
+        (["play", "tests/Guess-v0", "max_turns=few"], "a whole number from 1, got 'few'"),
+        (["check", "tests/Gess-v0"], "Did you mean 'tests/Guess-v0'?"),
         (["play", "tests/Guess-v0", "max_turns"], "looks like key.subkey=value"),
         (["play", "no_such_module:Guess-v0"], "no Python module 'no_such_module'"),
     ],
@@ -73,6 +76,27 @@ def test_a_mistake_of_the_user_gives_one_line_and_exit_code_2(arguments, words):
     done = run(*arguments)
     assert done.exit_code == 2
     assert words in done.output and len(done.output.strip().splitlines()) == 1
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_a_game_politely(monkeypatch):
+    monkeypatch.setattr("builtins.input", interrupted)
+    done = run("play", "tests/Guess-v0")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "stopped after 0 turns")
+
+
+def test_ctrl_c_in_any_other_command_gives_exit_code_130(monkeypatch):
+    monkeypatch.setattr("turngym.cli_envs.describe", interrupted)
+    done = run("envs")
+    assert (done.exit_code, done.output) == (130, "interrupted\n")
+
+
+def test_check_passes_an_environment_that_keeps_the_contract():
+    done = run("check", "tests/Guess-v0", "--seed", "3")
+    assert done.exit_code == 0 and "14 rules hold" in done.output
 
 
 def test_debug_shows_the_traceback():

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -491,3 +492,15 @@ def test_a_method_of_ones_own():
         CREDITS._entries.pop("mine_for_a_test")
     with pytest.raises(TypeError, match="annotate the argument `config`"):
         credit("nameless")(lambda batch, config: Credit(turn=batch.turn_rewards))
+
+
+def test_the_docs_name_every_method_and_their_snippet_runs():
+    page = (Path(__file__).resolve().parents[1] / "docs/credit.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"| `{name}` |" not in page] == []
+    code = page.split("```python\n")[1].split("```")[0]
+    try:
+        exec(compile(code, "docs/credit.md", "exec", dont_inherit=True), {"__name__": __name__})
+        batch = make_batch([Traj(group=0, rewards=[None, None], outcome=3.0)])
+        assert CREDITS["mine"](batch).turn.tolist() == [3, 3]
+    finally:
+        CREDITS._entries.pop("mine", None)

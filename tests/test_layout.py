@@ -175,10 +175,10 @@ def test_functions_have_at_most_60_lines():
     assert not long
 
 
-def isort_key(name: str) -> tuple[int, list[tuple[int, str]]]:
+def isort_key(name: str) -> tuple[int, list[tuple[str, int]]]:
     """CONSTANTS, then Classes, then the rest; digits compare as numbers."""
     kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
-    return kind, [(int(n or 0), word) for word, n in re.findall(r"(\D*)(\d*)", name)]
+    return kind, [(word, int(n or 0)) for word, n in re.findall(r"(\D*)(\d*)", name)]
 
 
 @pytest.mark.parametrize("module", MODULES)

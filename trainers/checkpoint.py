@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-import turngym
 from turngym.errors import DataError
+from turngym.version import __version__
 
 __all__ = ["CHECKPOINT_FORMAT", "State", "latest", "load_optimizer", "read_state", "save"]
 
@@ -31,7 +31,7 @@ class State:
     step: int
     """Steps done; the run continues with step number `step`."""
     config_hash: str
-    turngym: str = turngym.__version__
+    turngym: str = __version__
     format_version: int = CHECKPOINT_FORMAT
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-import turngym
 from turngym.config import Config, load_config
 from turngym.envs.env import TextEnv
+from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers.losses import ClipConfig
 from turngym.trainers.rollout import RolloutConfig
@@ -49,7 +49,7 @@ class EnvConfig(Config):
         """
         options = self.model_extra or {}
         try:
-            return turngym.make(self.id, **options)
+            return make(self.id, **options)
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise
@@ -139,7 +139,7 @@ class TrainConfig(Config):
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
     """Passes over each rollout."""
-    max_tokens_per_forward: int = Field(default=16384, ge=1)
+    max_tokens_per_forward: int = Field(default=2048, ge=1)
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -15,12 +15,12 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import turngym
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
 from turngym.errors import (
     AgentTimeoutError,
+    ContextOverflow,
     EnvironmentFailure,
     InfraFailure,
     InfraTimeout,
@@ -40,12 +40,14 @@ from turngym.types import (
     Turn,
     TurnStatus,
 )
+from turngym.version import __version__
 
 __all__ = ["Episode", "Group", "Origin", "RolloutConfig"]
 
 T = TypeVar("T")
 
 STATUS_OF_ERROR: tuple[tuple[type[BaseException], EpisodeStatus], ...] = (
+    (ContextOverflow, EpisodeStatus.TRUNCATED),
     (AgentTimeoutError, EpisodeStatus.AGENT_TIMEOUT),
     (JudgeFailure, EpisodeStatus.JUDGE_ERROR),
     (SimulatorFailure, EpisodeStatus.SIMULATOR_ERROR),
@@ -297,7 +299,7 @@ class Episode:
             fingerprint="" if origin is None else origin.fingerprint,
             error=error,
             seconds=time.perf_counter() - self._started,
-            versions={"turngym": turngym.__version__},
+            versions={"turngym": __version__},
         )
         self._close()
         return trajectory

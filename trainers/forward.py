@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from turngym.agents.head import head_logits
 from turngym.trainers.batch import take
 from turngym.trainers.types import PolicyOutput, TurnBatch
 
@@ -97,7 +98,7 @@ def policy_output(model: Any, batch: TurnBatch, *, entropy: bool = False) -> Pol
     temperature = batch.temperature[batch.turn_of_token[rows]]
     # A greedy turn (temperature 0) is described at temperature 1.
     temperature = torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
-    logits = _logits(model, states).float() / temperature  # [M, V]
+    logits = head_logits(model, states).float() / temperature  # [M, V]
     logprobs = logits.log_softmax(-1)
     own = logprobs.gather(1, batch.token_ids[rows].unsqueeze(1)).squeeze(1)
     spread = torch.zeros(batch.num_tokens, device=batch.device)
@@ -137,13 +138,3 @@ def _sampled(batch: TurnBatch, trained: Tensor) -> Tensor:
     if batch.num_turns == 0:
         return owner.new_zeros(0)
     return ((owner >= 0) & trained[owner.clamp(min=0)]).nonzero().squeeze(1)
-
-
-def _logits(model: Any, states: Tensor) -> Tensor:
-    """[M, V] what the model's own forward would give, its scaling and soft-capping included."""
-    logits: Tensor = model.get_output_embeddings()(states)
-    scale = getattr(model.config, "logit_scale", None)
-    if scale is not None:
-        logits = logits * scale
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap

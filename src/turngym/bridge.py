@@ -10,7 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from turngym.errors import UsageError
+from turngym.errors import InfraTimeout, UsageError
 from turngym.types import Agent, Completion, Context, Sampling
 
 __all__ = ["call", "run"]
@@ -23,22 +23,44 @@ _thread: threading.Thread | None = None
 
 
 def call(
-    agent: Agent, context: Context, *, sampling: Sampling | None = None, seed: int = 0
+    agent: Agent,
+    context: Context,
+    *,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    timeout_s: float | None = None,
 ) -> Completion:
     """The agent's completion, waited for by the calling thread.
 
+    Args:
+        agent: any Agent; what it raises comes through unchanged.
+        context: what it answers.
+        sampling: how it draws its reply.
+        seed: keys all sampling noise of this turn.
+        timeout_s: the agent is cancelled after so many seconds; None waits for ever.
+
     Raises:
+        InfraTimeout: no answer in `timeout_s`.
         UsageError: called on the bridge's own loop, where waiting would block every client.
     """
-    return run(agent.act(context, sampling=sampling or Sampling(), seed=seed))
+    return run(agent.act(context, sampling=sampling or Sampling(), seed=seed), timeout_s)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, run on the background loop; exceptions come through unchanged."""
+def run(work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+    """The result of `work`, run on the background loop; errors are those of `call`."""
     if threading.current_thread() is _thread:
         work.close()
         raise UsageError("turngym.call inside the bridge's own loop: await the agent instead")
-    return asyncio.run_coroutine_threadsafe(work, _running_loop()).result()
+    future = asyncio.run_coroutine_threadsafe(work, _running_loop())
+    try:
+        return future.result(timeout_s)
+    except BaseException as error:
+        if future.done():
+            raise  # what the work itself raised, its own TimeoutError included
+        future.cancel()  # the caller stops waiting: time is up, or Ctrl-C
+        if isinstance(error, TimeoutError):
+            raise InfraTimeout(f"no answer in {timeout_s} s") from None
+        raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

@@ -4,34 +4,42 @@ To add a command, write a function in `turngym/cli_TOPIC.py` and name it in `COM
 import what a command needs inside the command, so that `turngym --help` stays quick.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_play
+from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_train
 from turngym.errors import NotTheAgentsFault, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
 
-COMMANDS: tuple[Callable[..., None], ...] = (
-    cli_envs.envs,
-    cli_play.play,
-)
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "envs": cli_envs.envs,
+    "check": cli_envs.check,
+    "play": cli_play.play,
+    "rollout": cli_train.rollout,
+    "sft": cli_train.sft,
+    "train": cli_train.train,
+    "eval": cli_train.evaluate,
+    "serve-search": cli_search.serve_search,
+}
 """Commands in the order in which `turngym --help` shows them."""
 
 HELP = """Agentic text environments and multi-turn RL.
 
 First steps:
 
-    turngym envs                              what there is
+    turngym envs                         what there is
 
-    turngym play turngym/WebShop-v0           try one yourself
+    turngym play turngym/WebShop-v0      try one yourself
 
-    turngym new env echo                      write your own
+    turngym train web_shop               train a small policy on the CPU
 
-    turngym check echo_env:Echo-v0            and see whether it keeps the contract
+    turngym new env echo                 write your own
+
+    turngym check echo_env:Echo-v0       see whether it keeps the contract
 
 Add --help to any command for its own examples.
 """
@@ -78,5 +86,6 @@ def _root(
     pass
 
 
-for _command in COMMANDS:
-    app.command()(_command)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(cli_new.app, name="new")

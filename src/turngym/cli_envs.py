@@ -41,7 +41,7 @@ def envs() -> None:
 def check(
     env: str = typer.Argument(help="Id from `turngym envs`, or module:Name-v0 of a file here."),
     settings: list[str] = SETTINGS,
-    seed: int = typer.Option(0, help="Seed of the episodes that are played."),
+    seed: int = typer.Option(0, min=0, help="Seed of the episodes that are played."),
 ) -> None:
     """Check that an environment keeps the contract that training relies on.
 

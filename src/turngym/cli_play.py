@@ -14,13 +14,14 @@ from turngym.types import Message, ToolCall, assistant
 
 __all__ = ["parse_line", "play"]
 
-HELP = "/call NAME {json} calls a tool, /tools lists them, /quit ends; anything else is your reply"
+HELP = "/quit ends; anything else is your reply"
+TOOL_HELP = f"/call NAME {{json}} calls a tool, /tools lists them, {HELP}"
 
 
 def play(
     env: str = typer.Argument(help="Id from `turngym envs`, or module:Name-v0 of a file here."),
     settings: list[str] = SETTINGS,
-    seed: int = typer.Option(0, help="Seed of the episode."),
+    seed: int = typer.Option(0, min=0, help="Seed of the episode."),
     task: str = typer.Option(None, help="Id of the task; without it the seed chooses."),
 ) -> None:
     """Play an episode yourself: type what the agent would say.
@@ -45,7 +46,7 @@ def play(
 def _episode(env: TextEnv, seed: int, options: dict[str, Any] | None) -> None:
     messages, _ = env.reset(seed=seed, options=options)
     _show(messages)
-    typer.secho(HELP, dim=True)
+    typer.secho(TOOL_HELP if env.tools else HELP, dim=True)
     total = 0.0
     while True:
         reply = _read(env)
@@ -70,7 +71,7 @@ def _read(env: TextEnv) -> Message:
         if line == "/quit":
             raise EOFError
         if line == "/help":
-            typer.echo(HELP)
+            typer.echo(TOOL_HELP)
         elif line == "/tools":
             typer.echo(_list_tools(env.tools))
         else:

@@ -4,8 +4,10 @@ TurnGymError
 ├── UnknownNameError (KeyError)       a name that no registry holds
 ├── ConfigError      (ValueError)     a setting that is unknown, mistyped or out of range
 ├── DataError        (ValueError)     a file or row that does not have the stated form
+├── ContractError    (AssertionError) an environment that breaks the contract of TextEnv
 ├── UsageError       (RuntimeError)   calls in an order that has no meaning, such as step before reset
 ├── MissingExtraError (ImportError)   an optional dependency; the message holds the pip line
+├── ContextOverflow                   the conversation outgrew the model: the episode is truncated
 ├── AgentTimeoutError                 the agent used up its time: its own failure
 └── NotTheAgentsFault                 keeps an episode out of loss, baselines and success rates
     ├── EnvironmentFailure            status env_error
@@ -23,6 +25,8 @@ from collections.abc import Iterable
 __all__ = [
     "AgentTimeoutError",
     "ConfigError",
+    "ContextOverflow",
+    "ContractError",
     "DataError",
     "EnvironmentFailure",
     "InfraFailure",
@@ -64,6 +68,10 @@ class DataError(TurnGymError, ValueError):
     """A data file or row that does not have the stated form; names the file and the line."""
 
 
+class ContractError(TurnGymError, AssertionError):
+    """An environment breaks the contract of TextEnv; lists every violation."""
+
+
 class UsageError(TurnGymError, RuntimeError):
     """Calls in an order that has no meaning, such as `step` before `reset`."""
 
@@ -75,6 +83,10 @@ class MissingExtraError(TurnGymError, ImportError):
         super().__init__(
             f"{package} is not installed and this feature needs it: pip install 'turngym[{extra}]'"
         )
+
+
+class ContextOverflow(TurnGymError):
+    """The conversation outgrew the model's context; the episode ends with status `truncated`."""
 
 
 class AgentTimeoutError(TurnGymError):

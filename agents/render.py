@@ -1,0 +1,199 @@
+"""Context -> prompt token ids, by appending only: sampled tokens are never tokenised again.
+
+A prompt extends the previous prompt and reply if the chat template is prefix-preserving for this
+conversation, which is checked each time. Where it is not (a template that drops earlier reasoning,
+say) the whole conversation is rendered anew and opens a new segment.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from turngym.errors import ConfigError
+from turngym.types import Context, Message
+
+__all__ = ["Prompt", "Renderer", "past_ids"]
+
+_MARK = "\u2603turngym\u2603"
+_MAX_RECENT = 1024
+"""Episodes whose last prompt is kept as text; for others it is rendered once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What to feed to the model."""
+
+    new_ids: array[int]
+    """Tokens since the last sampled one, or the whole prompt if `opens_segment`."""
+    opens_segment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A prompt as text, kept because the next turn compares with it."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...]
+    text: str
+
+
+class Renderer:
+    """Renders conversations with a Hugging Face tokenizer's chat template.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template or no token that ends a reply.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ConfigError(
+                f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template: "
+                "set tokenizer.chat_template, or use the instruct version of the model"
+            )
+        self.tokenizer = tokenizer
+        self._closing = self._closing_text()
+        self._end = self._end_id()
+        self._end_text: str = tokenizer.decode([self._end], skip_special_tokens=False)
+        self._recent: OrderedDict[str, _Rendered] = OrderedDict()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a reply: the template's own end of turn, and the end of sequence."""
+        return frozenset({self._end, self.tokenizer.eos_token_id} - {None})
+
+    def prompt(self, context: Context) -> Prompt:
+        """The prompt of the next reply.
+
+        What is appended: the rest of the template's closing of the last reply (all of it when the
+        reply was cut before its end token), then the new messages and the generation prompt.
+
+        Raises:
+            ConfigError: the template refuses the conversation.
+        """
+        whole = self._text(context.messages, context.tools, ask=True)
+        tail = self._tail(context, whole)
+        self._recent[context.episode] = _Rendered(context.messages, context.tools, whole)
+        self._recent.move_to_end(context.episode)
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
+        if tail is None:
+            return Prompt(self._encode(whole), True)
+        return Prompt(self._encode(tail), False)
+
+    def reply(self, message: Message) -> array[int]:
+        """The ids a model would have sampled to say `message`, its end token included.
+
+        Raises:
+            ConfigError: the template does not write a reply right after its prompt.
+        """
+        asked = self._text((_PROBE,), (), ask=True)
+        answered = self._text((_PROBE, message), (), ask=False)
+        if not (answered.startswith(asked) and answered.endswith(self._closing)):
+            raise ConfigError(
+                "the chat template does not write a reply between its prompt and its closing: "
+                f"expected {asked!r}...{self._closing!r}, got {answered!r:.300}"
+            )
+        body = answered[len(asked) : len(answered) - len(self._closing)]
+        return self._encode(body + self._end_text)
+
+    def _tail(self, context: Context, whole: str) -> str | None:
+        """The text after the last sampled token; None where the prompt does not extend it."""
+        if not context.turns or not context.turns[-1].completion.trainable:
+            return None
+        last = context.turns[-1].completion
+        before = context.messages[: -len(context.new) or None]
+        asked = self._asked(context, before[:-1])
+        answered = self._text(before, context.tools, ask=False)
+        if not (whole.startswith(answered) and answered.startswith(asked)):
+            return None
+        # A template may hide reasoning at once, not only when the next turn comes.
+        if (last.message.reasoning or "").strip() not in answered[len(asked) :]:
+            return None
+        ended = last.reply_ids[-1] == self._end
+        closing = self._closing.removeprefix(self._end_text) if ended else self._closing
+        return closing + whole[len(answered) :]
+
+    def _asked(self, context: Context, messages: tuple[Message, ...]) -> str:
+        """The text of the last turn's prompt."""
+        kept = self._recent.get(context.episode)
+        if kept is not None and kept.messages == messages and kept.tools == context.tools:
+            return kept.text
+        return self._text(messages, context.tools, ask=True)
+
+    def _closing_text(self) -> str:
+        """What the template writes after the words of a reply, its end token included."""
+        probe = Message(role="assistant", content=_MARK)
+        text = self._text((_PROBE, probe), (), ask=False)
+        _, found, closing = text.rpartition(_MARK)
+        if not found:
+            raise ConfigError("the chat template does not show the content of assistant messages")
+        return closing
+
+    def _end_id(self) -> int:
+        """The token that the template writes after a reply: chat models are trained to sample it,
+        and it need not be the tokenizer's end of sequence."""
+        first = self._encode(self._closing)[:1]
+        if first and first[0] in self.tokenizer.get_added_vocab().values():
+            return first[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ConfigError(
+                "nothing ends a reply: the chat template writes no special token after it, and "
+                "the tokenizer has no end-of-sequence token (eos_token)"
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    def _text(self, messages: Sequence[Message], tools: Sequence[Any], *, ask: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [_for_template(message) for message in messages],
+                tools=list(tools) or None,
+                add_generation_prompt=ask,
+                tokenize=False,
+            )
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise ConfigError(f"the chat template refuses the roles {roles}: {error}") from error
+        return text
+
+    def _encode(self, text: str) -> array[int]:
+        return array("i", self.tokenizer.encode(text, add_special_tokens=False))
+
+
+_PROBE = Message(role="user", content="?")
+
+
+def past_ids(context: Context) -> array[int]:
+    """All ids of the current segment so far: prompts and sampled replies, as they were."""
+    ids = array("i")
+    for turn in context.turns:
+        if turn.completion.opens_segment:
+            ids = array("i")
+        ids.extend(turn.completion.new_prompt_ids)
+        ids.extend(turn.completion.reply_ids)
+    return ids
+
+
+def _for_template(message: Message) -> dict[str, Any]:
+    data: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        data["reasoning_content"] = message.reasoning
+    if message.tool_call_id is not None:
+        data["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        data["name"] = message.name
+    if message.tool_calls:
+        data["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return data

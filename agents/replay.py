@@ -1,0 +1,34 @@
+"""Replay: answers an episode exactly as a recorded trajectory did, token ids included."""
+
+from __future__ import annotations
+
+from turngym.errors import UsageError
+from turngym.types import Completion, Context, Sampling, Trajectory
+
+__all__ = ["ReplayAgent"]
+
+
+class ReplayAgent:
+    """Gives the completions of one trajectory, in order."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self._trajectory = trajectory
+
+    async def act(self, context: Context, *, sampling: Sampling, seed: int) -> Completion:
+        """The completion recorded at this turn.
+
+        Raises:
+            UsageError: the environment went on longer, or showed other messages than recorded.
+        """
+        turn, recorded = len(context.turns), self._trajectory.turns
+        if turn >= len(recorded):
+            raise UsageError(
+                f"episode {self._trajectory.episode} was recorded with {len(recorded)} turns; "
+                f"the environment asks for turn {turn + 1}"
+            )
+        if recorded[turn].seen != context.new:
+            raise UsageError(
+                f"turn {turn + 1} of episode {self._trajectory.episode} shows other messages than "
+                "recorded: the environment is not the one that was recorded, or not deterministic"
+            )
+        return recorded[turn].completion

@@ -1,0 +1,143 @@
+"""Draws docs/credit.png: one trajectory of a made-up group, credited by every method.
+
+python docs/make_credit_picture.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from turngym.trainers.credit import CREDITS
+from turngym.trainers.types import TurnBatch
+
+TURNS = ("search", "open item", "wrong size\n(refused)", "back", "open item", "buy")
+LENGTHS = (6, 5, 6, 3)
+OUTCOME = (1.0, 0.0, 1.0, 0.0)
+TOKENS_PER_TURN = 4
+# The first row is the trajectory of the picture, the others are the rest of its group.
+REWARD = (
+    (0.1, 0.2, -0.3, 0, 0.3, 0.4),
+    (0.1, 0, -0.1, 0, 0),
+    (0, 0.2, 0, 0.1, 0.2, 0.4),
+    (0, 0, 0),
+)
+GAIN = ((0.2, 0.1, -0.1, 0, 0.3), (0.1, 0, 0, -0.1), (0.1, 0.2, 0.1, 0, 0.1), (0, -0.1))
+PROGRESS = ((0.1, 0.2, -0.1, 0.1, 0.3, 0.4), (0.1, 0, 0, 0, -0.1), (0.1, 0.2, 0.2, 0.1, 0.2, 0.2))
+GROUNDING = ((1, 1, 0, 1, 1, 1), (1, 1, 1, 0, 1), (1,) * 6, (1, 0, 1))
+VALUES = ((0.5, 0.6, 0.7, 0.4, 0.5, 0.8), (0.5, 0.5, 0.4, 0.3, 0.2), (0.5, 0.5, 0.6, 0.7, 0.8, 0.9))
+STATE = ((0, 1, 2, 3, 1, 4), (0, 1, 2, 3, 5), (0, 1, 6, 7, 8, 4), (0, 9, 10))
+
+
+def column(rows: tuple[tuple[float, ...], ...]) -> torch.Tensor:
+    """[K] the rows one after the other, filled up with zeros where a row is shorter or missing."""
+    padded = [*rows, *[()] * (len(LENGTHS) - len(rows))]
+    filled = [[*row, *[0.0] * (n - len(row))] for row, n in zip(padded, LENGTHS, strict=True)]
+    return torch.tensor([float(value) for row in filled for value in row])
+
+
+def make_batch() -> TurnBatch:
+    """The group, with every column that any method needs."""
+    lengths = torch.tensor(LENGTHS)
+    k, b = int(lengths.sum()), len(LENGTHS)
+    cu_turns = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    traj = torch.repeat_interleave(torch.arange(b), lengths)
+    turn = torch.arange(k) - cu_turns[traj]
+    n = k * TOKENS_PER_TURN
+    turn_of_token = torch.arange(k).repeat_interleave(TOKENS_PER_TURN)
+    values = column(VALUES)
+    batch = TurnBatch(
+        token_ids=torch.zeros(n, dtype=torch.int64),
+        turn_of_token=turn_of_token,
+        sampled_logprobs=torch.full((n,), -1.0),
+        cu_tokens=cu_turns * TOKENS_PER_TURN,
+        traj_of_segment=torch.arange(b),
+        traj_of_turn=traj,
+        cu_turns=cu_turns,
+        turn_index=turn,
+        exchange_of_turn=torch.zeros(k, dtype=torch.int64),
+        anchor_of_turn=column(STATE).long(),
+        turn_rewards=column(REWARD),
+        reward_mask=torch.ones(k, dtype=torch.bool),
+        loss_mask=torch.ones(k, dtype=torch.bool),
+        turn_status=torch.zeros(k, dtype=torch.int8),
+        temperature=torch.ones(k),
+        policy_version=torch.zeros(k, dtype=torch.int64),
+        group_of_traj=torch.zeros(b, dtype=torch.int64),
+        outcome=torch.tensor(OUTCOME),
+        success=torch.tensor(OUTCOME) > 0,
+        truncated=torch.zeros(b, dtype=torch.bool),
+        traj_mask=torch.ones(b, dtype=torch.bool),
+        num_groups=1,
+        max_turns=max(LENGTHS),
+        token_columns={"values": values[turn_of_token]},
+        turn_columns={
+            "info_gain": column(GAIN),
+            "info_gain_mask": turn < lengths[traj] - 1,
+            "step_reward": 0.5 * column(GAIN) + 0.2 * column(REWARD),
+            "progress": column(PROGRESS),
+            "grounding": column(GROUNDING),
+            "values": values,
+        },
+    )
+    batch.validate()
+    return batch
+
+
+def main() -> None:
+    """Compute and draw."""
+    batch = make_batch()
+    shown = LENGTHS[0]
+    inputs = {
+        "turn reward": batch.turn_rewards,
+        "information gain": batch.turn_columns["info_gain"],
+        "progress (learnt)": batch.turn_columns["progress"],
+        "critic's value": batch.turn_columns["values"],
+    }
+    order = (
+        *("grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline"),
+        *("gigpo", "mapo", "igpo", "a2tgpo", "oprl", "spa"),
+        *("gae_turn", "gae_token", "gae_bilevel"),
+    )
+    assert sorted(order) == list(CREDITS)
+    credits = {name: CREDITS[name](batch).turn for name in order}
+    figure, axes = plt.subplots(
+        2, 1, figsize=(8.4, 8.6), height_ratios=(len(inputs), len(order)), layout="constrained"
+    )
+    figure.suptitle(
+        "One successful trajectory (outcome 1, group of four), credited by every method",
+        fontsize=11,
+    )
+    for axis, rows, title in (
+        (axes[0], inputs, "what the methods see"),
+        (
+            axes[1],
+            credits,
+            "credit of each turn at default settings (token methods: mean of the turn)",
+        ),
+    ):
+        table = np.array([values[:shown].tolist() for values in rows.values()])
+        scale = np.abs(table).max(axis=1, keepdims=True)
+        axis.imshow(table / scale, cmap="PuOr", vmin=-1.5, vmax=1.5, aspect="auto")
+        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+        axis.set_xticks(range(shown), TURNS, fontsize=8)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        for (row, place), value in np.ndenumerate(table):
+            missing = axis is axes[0] and row == 1 and place == shown - 1
+            text = "none" if missing else f"{value:+.2f}"
+            ink = "white" if abs(value) > 0.8 * scale[row, 0] else "black"
+            axis.text(place, row, text, ha="center", va="center", fontsize=9, color=ink)
+    figure.supxlabel("colour: sign and size within each row (purple +, orange -)", fontsize=8)
+    figure.savefig(Path(__file__).with_name("credit.png"), dpi=110)
+
+
+if __name__ == "__main__":
+    main()

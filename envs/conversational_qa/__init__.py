@@ -1,0 +1,1 @@
+"""Conversational question answering with search."""

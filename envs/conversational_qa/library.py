@@ -1,0 +1,72 @@
+"""Opens what settings name: the source of tasks and the retriever, once per process."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from turngym.envs.conversational_qa.conversations import InventedSource
+from turngym.envs.conversational_qa.loaders import load
+from turngym.envs.conversational_qa.settings import ConversationalQASettings
+from turngym.envs.conversational_qa.tasks import Source
+from turngym.envs.retrieval.bm25 import BM25
+from turngym.envs.retrieval.client import SearchServer
+from turngym.envs.retrieval.passages import Retriever, read_corpus
+from turngym.errors import ConfigError
+
+__all__ = ["open_retriever", "open_source"]
+
+
+def open_source(settings: ConversationalQASettings) -> Source:
+    """The data set, or the invented world, that the settings describe.
+
+    Raises:
+        DataError: the data is missing or malformed.
+        UnknownNameError: no loader of that name.
+    """
+    if settings.data is not None:
+        return _loaded(settings.format or "", settings.data)
+    return _invented(
+        num_entities=settings.num_entities,
+        num_conversations=settings.num_conversations,
+        num_questions=settings.num_questions,
+        voice="terse" if settings.brief else "plain",
+        gap=settings.gap,
+        unclear=settings.unclear if settings.mixed_initiative else 0.0,
+        whole=settings.whole,
+        seed=settings.seed,
+    )
+
+
+def open_retriever(settings: ConversationalQASettings, source: Source) -> Retriever:
+    """A server, an index of the user's corpus (cached on disk) or of the source's own passages.
+
+    Raises:
+        ConfigError: the source brings no passages and no corpus or server is named.
+        DataError: the corpus is missing or malformed.
+    """
+    if settings.server is not None:
+        return SearchServer(settings.server)
+    if settings.corpus is not None:
+        return _corpus_index(settings.corpus, settings.cache)
+    if not source.passages:
+        raise ConfigError(
+            f"data of format {settings.format!r} brings no passages: name a `corpus` "
+            "(JSON lines with id and contents) or a search `server`"
+        )
+    return _own_index(source)
+
+
+# Environments are made by the hundred; what they share is opened once.
+_invented = functools.lru_cache(maxsize=8)(InventedSource)
+_loaded = functools.lru_cache(maxsize=8)(load)
+
+
+@functools.lru_cache(maxsize=8)
+def _corpus_index(corpus: Path, cache: Path | None) -> BM25:
+    return BM25.cached(tuple(read_corpus(corpus)), cache)
+
+
+@functools.lru_cache(maxsize=8)
+def _own_index(source: Source) -> BM25:
+    return BM25(source.passages, heap_bytes=64_000_000)

@@ -1,0 +1,71 @@
+"""Searches written to a file once and read from it ever after: the same results offline."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from turngym.envs.retrieval.passages import Hit, Passage, Retriever, check_k
+from turngym.errors import DataError, EnvironmentFailure
+
+__all__ = ["Recording"]
+
+
+class Recording:
+    """A `Retriever` that answers from a JSON-lines file and asks `source` for what is not in it.
+
+    Args:
+        path: the file; made when missing, and extended by one line per new query.
+        source: asked about new queries; None replays only.
+
+    Raises:
+        DataError: a line of the file is damaged.
+        EnvironmentFailure: (in `search`) replaying, and the file does not hold a query.
+    """
+
+    def __init__(self, path: str | Path, source: Retriever | None = None) -> None:
+        self._path, self._source, self._lock = Path(path), source, threading.Lock()
+        self._known: dict[tuple[str, int], tuple[Hit, ...]] = {}
+        if self._path.exists():
+            for number, line in enumerate(self._path.read_text("utf-8").splitlines(), 1):
+                self._load(line, f"{path}:{number}")
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
+        """For each query its recorded hits; new queries go to the source in one call."""
+        check_k(k)
+        new = [query for query in dict.fromkeys(queries) if (query, k) not in self._known]
+        if new:
+            self._extend(new, k)
+        return [self._known[query, k] for query in queries]
+
+    def _extend(self, queries: Sequence[str], k: int) -> None:
+        if self._source is None:
+            raise EnvironmentFailure(
+                f"{self._path} holds no search for {queries[0]!r} with k={k}, and there is no "
+                "source to ask: record with one first"
+            )
+        answers = self._source.search(queries, k)
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            for query, hits in zip(queries, answers, strict=True):
+                if (query, k) not in self._known:  # another thread may have been faster
+                    file.write(json.dumps(_row(query, k, hits), ensure_ascii=False) + "\n")
+                    self._known[query, k] = hits
+
+    def _load(self, line: str, where: str) -> None:
+        try:
+            row = json.loads(line)
+            hits = tuple(
+                Hit(passage=Passage(id=id, title=title, text=text), score=score)
+                for id, title, text, score in row["hits"]
+            )
+            self._known[row["query"], row["k"]] = hits
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: not a recorded search ({error!r}): {line:.100}") from error
+
+
+def _row(query: str, k: int, hits: Sequence[Hit]) -> dict[str, Any]:
+    rows = [(h.passage.id, h.passage.title, h.passage.text, h.score) for h in hits]
+    return {"query": query, "k": k, "hits": rows}

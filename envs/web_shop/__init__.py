@@ -1,0 +1,1 @@
+"""A web shop: search, open products, choose options, buy what the instruction asks for."""

@@ -1,0 +1,222 @@
+"""Commands that run agents: train, eval, rollout, sft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turngym.envs.env import TextEnv
+from turngym.errors import ConfigError
+from turngym.seeding import derive
+from turngym.types import Agent
+
+__all__ = ["evaluate", "rollout", "sft", "train"]
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings to change, such as steps=20 or env.catalog=PATH."),
+]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a TOML file.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default runs/RECIPE.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Train a policy with multi-turn RL.
+
+    Examples:
+
+        turngym train web_shop
+
+        turngym train web_shop steps=20 credit.method=rloo --out runs/try
+
+        turngym train web_shop --out runs/try --resume
+    """
+    from turngym.trainers.config import load_recipe
+    from turngym.trainers.curve import draw_curve
+    from turngym.trainers.train import train as run_training
+
+    config = load_recipe(recipe, overrides or [])
+    folder = out or Path("runs") / Path(recipe).stem
+    run = run_training(config, folder, resume=resume, report=typer.echo)
+    typer.echo("")
+    for line in run.evaluations():
+        found = line["success"]
+        typer.echo(
+            f"{line['label']:>12}  held-out success {found['value']:.3f} "
+            f"[{found['low']:.3f}, {found['high']:.3f}]  outcome {line['outcome']['value']:.3f}"
+        )
+    try:
+        typer.echo(f"curve: {draw_curve(folder, folder / 'curve.png')}")
+    except ImportError as error:
+        typer.echo(f"no picture: {error}")
+    typer.echo(f"run:   {folder}")
+
+
+def evaluate(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a TOML file.")],
+    overrides: Overrides = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint folder; default: the recipe's policy.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the trajectories to this file.")] = None,
+) -> None:
+    """Evaluate a policy on held-out tasks.
+
+    Examples:
+
+        turngym eval web_shop
+
+        turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
+    """
+    from turngym.serial import TrajectoryWriter
+    from turngym.trainers.config import load_recipe
+    from turngym.trainers.evaluate import evaluate as play
+    from turngym.trainers.policy import Policy
+
+    config = load_recipe(recipe, overrides or [])
+    deterministic = config.rollout.deterministic
+    policy = Policy.load(config.policy, checkpoint, deterministic=deterministic)
+    writer = None if out is None else TrajectoryWriter(out)
+    for temperature in config.evaluation.temperatures:
+        found = play(
+            config.env.make,
+            policy.agent,
+            split=config.evaluation.split,
+            episodes=config.evaluation.episodes,
+            sampling=config.sampling.sampling(temperature=temperature),
+            seed=config.seed,
+            config=config.rollout,
+            on_episode=None if writer is None else writer.write,
+        )
+        statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
+        typer.echo(
+            f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
+            f"{found.turns:.1f} turns ({statuses})"
+        )
+    if writer is not None:
+        writer.close()
+
+
+def rollout(
+    env: Annotated[str, typer.Argument(help="Id from `turngym envs`.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings of the environment, such as size=demo.")
+    ] = None,
+    agent: Annotated[
+        str,
+        typer.Option(
+            help="expert, expert:NOISE, tiny:FAMILY, or a Hugging Face model name or folder."
+        ),
+    ] = "expert",
+    episodes: Annotated[int, typer.Option(help="How many.", min=1)] = 8,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest reply.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="Keys tasks and sampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the trajectories to this file.")] = None,
+) -> None:
+    """Play episodes with an agent and report what came out.
+
+    Examples:
+
+        turngym rollout turngym/WebShop-v0 size=demo --episodes 100
+
+        turngym rollout turngym/WebShop-v0 size=demo --agent tiny:web_shop --out episodes.jsonl
+    """
+    from turngym.cli_envs import make_env
+    from turngym.serial import TrajectoryWriter
+    from turngym.trainers.evaluate import evaluate as play
+    from turngym.types import Sampling
+
+    writer = None if out is None else TrajectoryWriter(out)
+    found = play(
+        lambda: make_env(env, settings),
+        _agent(agent, lambda: make_env(env, settings), seed),
+        split=split,
+        episodes=episodes,
+        sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+        seed=seed,
+        on_episode=None if writer is None else writer.write,
+    )
+    if writer is not None:
+        writer.close()
+        typer.echo(f"{episodes} trajectories in {out}")
+    statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
+    typer.echo(f"success {found.success}  outcome {found.outcome}  turns {found.turns:.1f}")
+    typer.echo(f"endings: {statuses}")
+
+
+def sft(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe or the path of a TOML file.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("runs/sft"),
+    episodes: Annotated[int, typer.Option(help="Demonstrations to learn from.", min=1)] = 4000,
+    noise: Annotated[float, typer.Option(help="Mistakes of the expert.", min=0, max=1)] = 0.0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.", min=1)] = 2000,
+) -> None:
+    """Fine-tune a recipe's policy on demonstrations of the environment's scripted expert.
+
+    Example:
+
+        turngym sft web_shop --episodes 2000 --steps 500 --out runs/sft
+    """
+    from rich.progress import Progress
+
+    from turngym.trainers.cold_start import demonstrate
+    from turngym.trainers.config import load_recipe
+    from turngym.trainers.policy import Policy
+    from turngym.trainers.sft import SFTConfig
+    from turngym.trainers.sft import sft as tune
+
+    config = load_recipe(recipe, overrides or [])
+    policy = Policy.load(config.policy)
+    with Progress() as progress:
+        bar = progress.add_task("demonstrations", total=episodes)
+        demos = demonstrate(
+            config.env.make,
+            policy.tokenizer,
+            episodes=episodes,
+            noise=noise,
+            seed=config.seed,
+            on_episode=lambda _: progress.advance(bar),
+        )
+        bar = progress.add_task("training", total=steps)
+        losses = tune(
+            policy.model,
+            demos,
+            SFTConfig(steps=steps, seed=config.seed),
+            on_step=lambda *_: progress.advance(bar),
+        )
+    policy.model.save_pretrained(out)
+    policy.tokenizer.save_pretrained(out)
+    typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+def _agent(spec: str, make_env: Callable[[], TextEnv], seed: int) -> Agent:
+    kind, _, rest = spec.partition(":")
+    if kind == "expert":
+        from turngym.agents.scripted import ScriptedAgent
+
+        try:
+            noise = float(rest or 0)
+        except ValueError:
+            raise ConfigError(f"expert:NOISE takes a number from 0 to 1, got {rest!r}") from None
+        guide = make_env()
+        return ScriptedAgent(
+            lambda context: guide.expert(
+                context.messages, noise=noise, seed=derive(seed, context.episode)
+            )
+        )
+    from turngym.trainers.config import PolicyConfig
+    from turngym.trainers.policy import Policy
+
+    agent: Agent = Policy.load(PolicyConfig(path=spec)).agent
+    return agent
