@@ -9,6 +9,7 @@ import torch
 from turngym.trainers.types import TurnBatch
 
 GROUP = 8
+STATES = 30
 
 
 def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> TurnBatch:
@@ -45,7 +46,8 @@ def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> T
         cu_turns=cu_turns,
         turn_index=index,
         exchange_of_turn=index,
-        anchor_of_turn=torch.randint(0, 40, (num_turns,), generator=draw),
+        anchor_of_turn=traj // GROUP * STATES
+        + torch.randint(0, STATES, (num_turns,), generator=draw),
         turn_rewards=torch.randn(num_turns, generator=draw),
         reward_mask=torch.ones(num_turns, dtype=torch.bool),
         loss_mask=torch.ones(num_turns, dtype=torch.bool),
