@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.conversational_qa import protocol
+from turngym.envs.conversational_qa.expert import expert
 from turngym.envs.conversational_qa.library import open_retriever, open_source
 from turngym.envs.conversational_qa.protocol import Action, ActionKind
 from turngym.envs.conversational_qa.scoring import (
@@ -142,6 +143,10 @@ class ConversationalQA(TextEnv):
         messages = (user(first),) if settings.brief else (system(rules), user(first))
         self._update(shown=sum(len(message.content) for message in messages))
         return messages, {"task_id": task.id, "split": split, "anchor": self._anchor()}
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """The scripted reader of the bundled worlds (`conversational_qa.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
 
     def step(self, action: Message) -> StepResult:
         """One reply; the score comes when the last question is over."""
