@@ -22,7 +22,11 @@ pytestmark = pytest.mark.docker
 SETTINGS = EvalSettings(timeout_s=6, limits=Limits(memory_mb=512, pids=64, disk_mb=32))
 NAMES = (*TASK.expected.fail_to_pass, *TASK.expected.pass_to_pass)
 LINES = "\\n".join(f"PASSED {name}" for name in NAMES)
-PRINT = f'import os\nos.write(1, b"{LINES}\\n")\n'
+PRINT = f"""import os
+for fd in range(1, 20):  # pytest moves the real standard output elsewhere while it captures
+    try: os.write(fd, b"{LINES}\\n")
+    except OSError: pass
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -108,9 +112,10 @@ FOOLS_LOG = {
         "import _pytest.terminal as t\nt.TerminalReporter.short_test_summary = lambda self: None\n"
     ),
     "markers and results printed": imported(
-        "import os\nos.write(1, b'>>>>> Start Test Output\\n"
-        + LINES
-        + "\\n>>>>> End Test Output\\n>>>>> Test Exit Code: 0\\n')\nos._exit(0)"
+        PRINT.replace('b"', 'b">>>>> Start Test Output\\n').replace(
+            '\\n")', '\\n>>>>> End Test Output\\n>>>>> Test Exit Code: 0\\n")'
+        )
+        + "os._exit(0)"
     ),
     "pytest.exit with code 0": imported(PRINT + "import pytest; pytest.exit('x', returncode=0)"),
     "reports are patched at import": imported(

@@ -5,6 +5,7 @@ Known forms: SWE-bench (all versions; v5 brings image, eval_script, log_parser),
 Multi-SWE-bench (org, repo, number, fix_patch).
 """
 
+import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def read_rows(path: str | Path) -> Iterable[Mapping[str, Any]]:
 
 def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+        parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise DataError(f"{file}: reading parquet needs pyarrow: pip install pyarrow") from error
     rows: list[Mapping[str, Any]] = parquet.read_table(file).to_pylist()
