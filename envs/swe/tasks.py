@@ -56,6 +56,8 @@ class Task:
     """What runs the tests when there is no script; empty: by repository and test files."""
     test_files: tuple[str, ...] = ()
     """Paths that the task's tests live in; empty: those that test_patch touches."""
+    files: Mapping[str, str] | None = None
+    """The whole repository inline, for tiny tasks; None: it lies in the image."""
 
 
 def form_of(row: Mapping[str, Any]) -> Form:
@@ -183,6 +185,7 @@ def _bench(row: Mapping[str, Any], image: str = "", form: Form = "swe-bench") ->
         eval_script=_text(row, "eval_script"),
         test_command=_text(row, "test_command"),
         test_files=tuple(row.get("test_files") or ()),
+        files=row.get("files"),
     )
 
 
