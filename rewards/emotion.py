@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from turngym.errors import DataError
 from turngym.rewards.potential import Potential
-from turngym.rewards.reward import REWARDS, reward
+from turngym.rewards.reward import TurnValue, reward
 from turngym.types import Trajectory
 
 __all__ = ["emotion_change", "emotion_potential", "emotions", "mixed_returns", "terminal_emotion"]
@@ -27,6 +27,16 @@ def terminal_emotion(trajectory: Trajectory) -> float:
 def emotion_change(trajectory: Trajectory) -> list[float | None]:
     """r_t = (e_t - e_{t-1}) / 10."""
     return [(after - before) / 10 for before, after in pairwise(emotions(trajectory))]
+
+
+@reward("emotion_potential", level="turn")
+def emotion_potential(trajectory: Trajectory) -> tuple[TurnValue, ...]:
+    """r_t = Phi_t - Phi_{t-1} with Phi = e / 100; the sum is Phi_T - Phi_0.
+
+    Beside `terminal_emotion` it changes no ordering of episodes with one start, only where in the
+    episode the credit lies.
+    """
+    return _PHI(trajectory)
 
 
 def mixed_returns(
@@ -57,10 +67,7 @@ def emotions(trajectory: Trajectory) -> list[float]:
     return known
 
 
-emotion_potential = Potential(
+_PHI = Potential(
     name="emotion_potential",
     potentials=lambda trajectory: [emotion / 100 for emotion in emotions(trajectory)],
 )
-"""r_t = Phi_t - Phi_{t-1} with Phi = e / 100; the sum is Phi_T - Phi_0, so that beside
-`terminal_emotion` it changes no ordering of episodes with one start, only where the credit lies."""
-REWARDS.add("emotion_potential", emotion_potential)

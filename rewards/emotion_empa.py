@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from turngym.errors import DataError
 from turngym.rewards.potential import Potential
-from turngym.rewards.reward import REWARDS, reward
+from turngym.rewards.reward import TurnValue, reward
 from turngym.types import Trajectory
 
 __all__ = [
@@ -69,6 +69,12 @@ def empa_increment(trajectory: Trajectory) -> list[float | None]:
     return [sum(after) - sum(before) for before, after in pairwise(positions(trajectory))]
 
 
+@reward("empa_potential", level="turn")
+def empa_potential(trajectory: Trajectory) -> tuple[TurnValue, ...]:
+    """r_t = 0.99 Phi(P_t) - Phi(P_{t-1}), MAPO's potential-based alternative."""
+    return _PHI(trajectory)
+
+
 def positions(trajectory: Trajectory) -> list[Position]:
     """P_0 and the position after each turn.
 
@@ -89,10 +95,8 @@ def positions(trajectory: Trajectory) -> list[Position]:
     return result
 
 
-empa_potential = Potential(
+_PHI = Potential(
     name="empa_potential",
     potentials=lambda trajectory: [potential(position) for position in positions(trajectory)],
     gamma=0.99,
 )
-"""r_t = 0.99 Phi(P_t) - Phi(P_{t-1}), MAPO's potential-based alternative."""
-REWARDS.add("empa_potential", empa_potential)

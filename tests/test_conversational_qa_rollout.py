@@ -9,12 +9,14 @@ from turngym.rewards.intent import chatr1_intent, intent_turns
 from turngym.rewards.search_r1 import recorded_em, recorded_format
 from turngym.trainers.episode import Group
 from turngym.trainers.rollout import rollout
-from turngym.types import EpisodeStatus
+from turngym.types import EpisodeStatus, Privileged
 
 
 def play(script, count=12, size=1, **settings):
     def make():
         return turngym.make("turngym/ConversationalQA-v0", **settings)
+
+    assert make().privileged == Privileged()  # before the first reset
 
     ids = make().tasks("train")[:count]
     groups = [Group(key=id, task_id=id, seed=n, size=size) for n, id in enumerate(ids)]
@@ -45,6 +47,14 @@ def test_exchanges_are_user_questions_and_not_search_results():
         last = episode.turns[-1].exchange
         clarified = sum(turn.info["action"] == "clarify" for turn in episode.turns)
         assert last == 3 + clarified  # four questions, and one more user message when asked back
+
+
+def test_the_environment_offers_its_expert_where_it_can_play():
+    env = turngym.make("turngym/ConversationalQA-v0")
+    messages, _ = env.reset(seed=0)
+    assert env.expert(messages) == expert(messages)
+    with pytest.raises(NotImplementedError, match="tags"):
+        turngym.make("turngym/ConversationalQA-v0", protocol="tools").expert(messages)
 
 
 def test_an_agent_that_never_answers_is_truncated_with_zero_and_counts():

@@ -31,6 +31,7 @@ from turngym.trainers.credit import (
     credit,
     credit_method,
     gae_bilevel,
+    gae_turn,
     gigpo,
     grpo,
     mapo,
@@ -207,6 +208,8 @@ def test_untrained_turns_stay_out_of_the_whitening(gamma):
     made = reinforce_pp(batch, ReinforcePpConfig(gamma=gamma))
     half = math.sqrt(0.5)  # unbiased: deviation sqrt 2 about the mean 2
     assert made.turn[:2].tolist() == pytest.approx([-half, half], abs=1e-6)
+    critic = gae_turn(batch.with_columns(turn={"values": torch.zeros(3)}))
+    assert critic.turn[:2].tolist() == pytest.approx([-half, half], abs=1e-6)
 
 
 @pytest.mark.parametrize("whiten", [False, True])

@@ -1,6 +1,7 @@
 """The rule-based user: does it agree with a reader, and can it be fooled?"""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,15 @@ def test_denied_feelings_are_not_named():
 def test_thoughts_are_not_heard_and_enormous_replies_are_cut():
     assert spoken("<think>I must look caring</think> Hi") == "Hi"
     assert len(spoken("a" * 10**6)) == MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "bit", ["what you think ", "what would you like to tell ", "you, ", "how "]
+)
+def test_no_reply_takes_long_to_hear(bit):
+    begin = time.process_time()
+    change("layoff/reflect/0", [SAID], bit * 2000)
+    assert time.process_time() - begin < 1  # unbounded gaps took half a minute here
 
 
 @given(st.text(max_size=300))

@@ -55,7 +55,7 @@ FAMILIES.add(
 )
 
 # Environments whose words the tokenizer knows, with a checkpoint or without.
-_SPOKEN = (
+_SPOKEN: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("turngym/WebShop-v0", {"size": "demo"}, 1200),
     ("turngym/WebShop-v0", {}, 40),
     ("turngym/ConversationalQA-v0", {"size": "demo"}, 1200),

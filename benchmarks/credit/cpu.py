@@ -306,7 +306,7 @@ def main() -> None:
     growth = linear_growth()
     print(f"cost follows the tokens that are ours: {share}")
     print(f"MAPO, ns per turn by number of turns: {growth}")
-    extra = {"mapo_ns_per_turn": growth, **share}
+    extra = {"clock": "CPU time of one thread", "mapo_ns_per_turn": growth, **share}
     print(write_json("credit_cpu", platform.processor() or platform.machine(), rows, extra))
 
 

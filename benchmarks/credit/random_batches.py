@@ -9,6 +9,7 @@ import torch
 from turngym.trainers.types import TurnBatch
 
 GROUP = 8
+STATES = 30
 
 
 def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> TurnBatch:

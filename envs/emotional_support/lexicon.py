@@ -1,4 +1,7 @@
-"""The words and patterns that the rule-based user listens for. English only; all linear-time."""
+"""The words and patterns that the rule-based user listens for, in English.
+
+Gaps are bounded, so that no reply can make a search take long.
+"""
 
 from __future__ import annotations
 
@@ -119,13 +122,13 @@ CUES = {
         "i (?:always|once|love|wrote|had the same|went|never)\\b",
         "my (?:own )?(?:kids?|uncle|aunt|parents|friends|thesis|job|cousin)\\b", "reminds me of"),
     "open_question": _pattern(
-        "(?:what|how|where|which|who)\\b[^.!?]*\\?",
-        "(?:would|do) you (?:like|want) to (?:tell|talk|say|share)[^.!?]*\\?",
-        "tell me (?:more|about|everything|the whole)", "(?:did|has) (?:any|some)thing[^.!?]*\\?",
+        "(?:what|how|where|which|who)\\b[^.!?]{0,60}\\?",
+        "(?:would|do) you (?:like|want) to (?:tell|talk|say|share)[^.!?]{0,60}\\?",
+        "tell me (?:more|about|everything|the whole)", "(?:did|has) (?:any|some)thing[^.!?]{0,60}\\?",
     ),
 }  # fmt: skip
 
-CLOSED = re.compile(r"\b(?:how (?:old|many|long|much)|which|when|where|who)\b[^.!?]*\?")
+CLOSED = re.compile(r"\b(?:how (?:old|many|long|much)|which|when|where|who)\b[^.!?]{0,60}\?")
 """Questions of fact, which no feeling answers."""
 
 FITS = {
@@ -138,15 +141,20 @@ FITS = {
     Intent.PRAISE: _pattern("brave", "courage", "admire", "respect", "impress", "proud", "strength",
         "strong of you", "dedicat", "generous", "well done", "takes? (?:a lot|guts|heart)",
         "act of love", "wonderful", "remarkable", "not everyone", "few people", "decent"),
-    Intent.REFLECT: re.compile(r"\b(?:what|how|which|when|looking back)\b[^.!?]*\b(?:you|your|yourself)\b[^.!?]*\b(?:think|notice|learn|matter|matters|different|differently|yourself|mean|means|about you|wondered?|change|changed|look back|next time|tells? you)\b[^.!?]*\?|\bwhat (?:matters|do you notice|would you)\b[^.!?]*\?|\blook back\b[^.!?]*\?"),
+    Intent.REFLECT: re.compile(
+        r"\b(?:what|how|which|when|looking back)\b[^.!?]{0,60}\b(?:you|your|yourself)\b[^.!?]{0,60}"
+        r"\b(?:think|notice|learn|matters?|different|differently|yourself|means?|about you|wondered?"
+        r"|changed?|look back|next time|tells? you)\b[^.!?]{0,60}\?"
+        r"|\bwhat (?:matters|do you notice|would you)\b[^.!?]{0,60}\?|\blook back\b[^.!?]{0,60}\?"
+    ),
     Intent.ADVICE: CUES["advice"],
     Intent.NO_FAULT: _pattern("(?:not|n't|never) (?:been )?your fault", "did nothing wrong",
         "(?:not|n't|nobody is|never) to blame", "(?:did|done) (?:what|all|everything) you could",
         "not on you", "on (?:him|her|them) and not",
         "any(?:one|body) in your (?:place|position|shoes)",
-        "(?:don't think|nobody|no one) (?:any|could|would)[^.!?]*(?:have|known|seen)",
+        "(?:don't think|nobody|no one) (?:any|could|would)[^.!?]{0,60}(?:have|known|seen)",
         "not responsible", "nothing to (?:be sorry|apologi[sz]e)"),
-    Intent.MOTIVES: _pattern("(?:maybe|perhaps|possibly|it could be|could it be|could be|might be|it may be|may have been)\\b(?! you\\b)[^.!?]*\\b(?:he|she|they|his|her|their|him|them|it|your \\w+|the \\w+)\\b",
+    Intent.MOTIVES: _pattern("(?:maybe|perhaps|possibly|it could be|could it be|could be|might be|it may be|may have been)\\b(?! you\\b)[^.!?]{0,60}\\b(?:he|she|they|his|her|their|him|them|it|your \\w+|the \\w+)\\b",
         "(?:he|she|they) (?:may|might|could) (?:have|be|feel|want|not)"),
     Intent.BOTH_SIDES: _pattern("on the one hand", "on the other",
         "both (?:of|have|sides|ways|make)", "at the same time",
