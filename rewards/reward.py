@@ -82,7 +82,7 @@ class TurnReward:
         return values
 
 
-REWARDS: Registry[TrajectoryReward | TurnReward] = Registry("reward")
+REWARDS: Registry[Reward] = Registry("reward")
 
 
 @overload
