@@ -1,6 +1,7 @@
 """The critic of the GAE methods: a model of its own, trained by the value loss.
 
-It is the signal `values`; it lies here because it needs the losses, which come after the signals.
+It is the signal `values`, registered by its import path: it needs the losses, which come after the
+signals.
 
 Legend: N tokens, K turns.
 """
@@ -20,7 +21,7 @@ from turngym.trainers.forward import micro_batches
 from turngym.trainers.losses.denominators import Denominators, loss_tokens
 from turngym.trainers.losses.value import ValueConfig, value_loss
 from turngym.trainers.signals.learner import Learner, LearnerConfig, ScalarModel
-from turngym.trainers.signals.signal import Columns, Models, Signal, signal
+from turngym.trainers.signals.signal import Columns, Models, Signal
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
 from turngym.types import Trajectory
 
@@ -37,7 +38,6 @@ class CriticConfig(LearnerConfig):
     loss: ValueConfig = ValueConfig()
 
 
-@signal("values")
 class Critic(Signal[CriticConfig]):
     """Columns `values`: over tokens, the value of the state before each sampled token; over turns,
     that before the turn's first one."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from turngym.trainers import critic as critic  # registers the signal `values`
+from turngym.errors import ConfigError
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.policy import Policy
 from turngym.trainers.signals import Models, Suite
+from turngym.trainers.types import TurnBatch
 from turngym.types import Privileged
 
-__all__ = ["needed_signals", "open_suite"]
+__all__ = ["needed_signals", "open_suite", "require_turn_rewards"]
+
+LEARNS_FROM_TURN_REWARDS = frozenset({"mapo"})
+"""Credit methods that read nothing but turn rewards."""
 
 
 def needed_signals(config: TrainConfig) -> list[str]:
@@ -46,6 +50,21 @@ def open_suite(config: TrainConfig, policy: Policy, tasks: Sequence[str]) -> Sui
     reader = f"credit method {config.credit.method!r}"
     suite.check(config.env.id, _Secrets(config, tasks), reader)
     return suite
+
+
+def require_turn_rewards(config: TrainConfig, batch: TurnBatch) -> None:
+    """Refuse a method that reads turn rewards alone where not one turn has any.
+
+    Raises:
+        ConfigError: names method and environment, and the signals that can stand in.
+    """
+    method = config.credit.method
+    if method in LEARNS_FROM_TURN_REWARDS and not bool(batch.reward_mask.any()):
+        raise ConfigError(
+            f"credit method {method!r} learns from turn rewards, and {config.env.id} gave none in "
+            "a whole step: choose another method, or let a signal stand in with "
+            "signals.progress.as_reward = true or signals.info_gain.as_reward = true"
+        )
 
 
 class _Secrets:

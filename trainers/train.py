@@ -21,7 +21,7 @@ from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
 from turngym.trainers.evaluate import evaluate
-from turngym.trainers.measure import open_suite
+from turngym.trainers.measure import open_suite, require_turn_rewards
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import figures, line
@@ -121,6 +121,8 @@ def _learn(
     """Everything that changes weights: of the signals' models and of the policy."""
     began = time.perf_counter()
     batch, signals = suite.measure(trajectories, collate(trajectories).to(policy.device))
+    if step == 0:
+        require_turn_rewards(config, batch)
     credit = credit_method(config.credit)(batch)
     signals |= suite.learn(trajectories, batch, credit)
     rate = learning_rate(config.optimizer, step, config.steps)

@@ -1,6 +1,6 @@
 """Signals: what credit methods read beyond rewards.
 
-Importing this package registers ours, except `values`, which lies in `trainers.critic`.
+Importing this package registers ours.
 """
 
 from turngym.trainers.signals.grounding import Grounding
@@ -10,6 +10,8 @@ from turngym.trainers.signals.logprobs import OldLogprobs, Reference
 from turngym.trainers.signals.progress import Progress, ProgressConfig
 from turngym.trainers.signals.signal import SIGNALS, Columns, Models, Signal, signal
 from turngym.trainers.signals.suite import Suite
+
+SIGNALS.add("values", "turngym.trainers.critic:Critic")
 
 __all__ = [
     "SIGNALS",

@@ -40,6 +40,8 @@ class ProgressConfig(LearnerConfig):
     fit_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps after which the estimator is frozen; None: it learns throughout."""
     order: Order = "update_first"
+    as_reward: bool = False
+    """Also let the contributions be the turn rewards, for methods that read nothing else."""
 
 
 def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
@@ -85,7 +87,12 @@ class Progress(Signal[ProgressConfig]):
         total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
         gaps = (total - batch.outcome).abs()[batch.traj_mask]
         error = float(gaps.mean()) if gaps.numel() else 0.0
-        return Columns(turn={"progress": progress}, metrics={"error": error})
+        rewards = {"turn_rewards": progress, "reward_mask": torch.ones_like(progress).bool()}
+        return Columns(
+            turn={"progress": progress},
+            replaced=rewards if self.config.as_reward else {},
+            metrics={"error": error},
+        )
 
     def update(
         self,
