@@ -27,6 +27,7 @@ from turngym.envs.swe.bundled import bundled_tasks
 from turngym.envs.swe.difference import patch_between
 from turngym.envs.swe.evaluate import EvalSettings, evaluate
 from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.scrub import scrub
 from turngym.envs.swe.tasks import Task, read_tasks
 from turngym.envs.swe.verdict import Verdict
 from turngym.errors import ConfigError, InfraFailure, UnknownNameError
@@ -135,8 +136,11 @@ class SWE(TextEnv):
             raise UnknownNameError("SWE task", str(wanted), self._tasks)
         self._task_id = str(wanted) if wanted else ids[int(self.np_random.integers(len(ids)))]
         self._start = self._tree = _seed(self._tasks[self._task_id], self._spec())
-        self._sandbox(fresh=True)
+        box = self._sandbox(fresh=True)
         task = self._tasks[self._task_id]
+        if task.files is None:
+            scrub(box)
+            self._tree = self._start = box.snapshot()
         rules = _BASH_RULES if self.actions == "bash" else _TOOL_RULES
         info = {"task_id": self._task_id, "anchor": self._start.tree_hash}
         return (system(rules), user(f"Issue:\n{task.problem_statement}")), info
