@@ -51,7 +51,7 @@ class Family:
 FAMILIES: Registry[Family] = Registry("family of tiny policies")
 FAMILIES.add(
     "web_shop",
-    Family(env_id="turngym/WebShop-v0", settings={"size": "demo"}, noise=0.35, steps=900),
+    Family(env_id="turngym/WebShop-v0", settings={"size": "demo"}, noise=0.35, steps=1400),
 )
 
 # Environments whose words the tokenizer knows, with a checkpoint or without.
