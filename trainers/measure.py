@@ -76,5 +76,6 @@ class _Secrets:
     def __iter__(self) -> Iterator[Privileged]:
         env = self.config.env.make()
         for seed, task in enumerate(self.tasks or (None,) * 8):
-            env.reset(seed=seed, options=None if task is None else {"task_id": task})
+            chosen = {} if task is None else {"task_id": task}
+            env.reset(seed=seed, options={"split": "train", **chosen})
             yield env.privileged
