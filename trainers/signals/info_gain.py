@@ -42,10 +42,9 @@ class InfoGainConfig(Config):
     ig_space: Literal["prob", "logprob"] = "prob"
     baseline: Literal["query", "first_turn"] = "query"
     """What the first gain is measured from: the query alone, or the end of the first turn."""
-    target: Literal["references", "gold_actions"] = "references"
-    """Which privileged texts are the answers."""
     several: Literal["max", "mean", "first"] = "max"
-    """Which of several answers counts; `max` and `mean` are taken at each turn, of probabilities."""
+    """Which of several references counts; `max` and `mean` are taken at each turn, of
+    probabilities."""
     template: str = Field(default=_SLOT, pattern=r"\{answer\}")
     """How the model would say an answer; only the tokens of the answer itself are scored."""
     as_reward: bool = False
@@ -103,8 +102,8 @@ class InfoGain(Signal[InfoGainConfig]):
         if any(seen):
             return ""
         return (
-            f"none of its first {len(seen)} training tasks has {self.config.target} in "
-            "`privileged`. Choose another credit method, or set signals.info_gain.target"
+            f"none of its first {len(seen)} training tasks has a reference answer in "
+            "`privileged.references`. Choose another credit method"
         )
 
     def columns(
@@ -132,7 +131,7 @@ class InfoGain(Signal[InfoGainConfig]):
         )
 
     def _answers(self, secret: Privileged) -> tuple[str, ...]:
-        found = tuple(text for text in getattr(secret, self.config.target) if text.strip())
+        found = tuple(text for text in secret.references if text.strip())
         return found[:1] if self.config.several == "first" else found
 
     def _levels(self, trajectory: Trajectory, models: Models) -> Tensor:
