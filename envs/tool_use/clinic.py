@@ -119,7 +119,7 @@ class _Scene:
     def slot(self, doctor: str, day: str) -> str:
         """The id of the doctor's slot on a day."""
         rows = self.state["slots"].items()
-        return next(s for s, row in rows if row["doctor"] == doctor and row["day"] == day)
+        return next(str(s) for s, row in rows if row["doctor"] == doctor and row["day"] == day)
 
     def give(self, doctor: str, day: str) -> None:
         """Let the patient have a visit from the start."""
@@ -154,8 +154,7 @@ class _Scene:
 
 def _confirmed(day: str) -> ChecklistItem:
     """The item that the agent asks before it writes."""
-    check = Says(any_of=(f"{day}?", f"confirm {day.lower()}", f"on {day.lower()}"))
-    return item("asked", "Does the agent name the day?", check, strict=False)
+    return item("asked", "Does the agent name the day?", Says(any_of=(day,)))
 
 
 _KEPT = item("kept", "Is everything left as it was when the agent answers?", Untouched())
