@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from turngym.envs.env import TextEnv
 from turngym.errors import ConfigError
 from turngym.seeding import derive
-from turngym.types import Agent
+from turngym.types import Agent, Trajectory
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
 
@@ -76,7 +77,6 @@ def evaluate(
 
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
-    from turngym.serial import TrajectoryWriter
     from turngym.trainers.config import load_recipe
     from turngym.trainers.evaluate import evaluate as play
     from turngym.trainers.policy import Policy
@@ -84,25 +84,24 @@ def evaluate(
     config = load_recipe(recipe, overrides or [])
     deterministic = config.rollout.deterministic
     policy = Policy.load(config.policy, checkpoint, deterministic=deterministic)
-    writer = None if out is None else TrajectoryWriter(out)
+    episodes = config.evaluation.episodes
     for temperature in config.evaluation.temperatures:
-        found = play(
-            config.env.make,
-            policy.agent,
-            split=config.evaluation.split,
-            episodes=config.evaluation.episodes,
-            sampling=config.sampling.sampling(temperature=temperature),
-            seed=config.seed,
-            config=config.rollout,
-            on_episode=None if writer is None else writer.write,
-        )
+        with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
+            found = play(
+                config.env.make,
+                policy.agent,
+                split=config.evaluation.split,
+                episodes=episodes,
+                sampling=config.sampling.sampling(temperature=temperature),
+                seed=config.seed,
+                config=config.rollout,
+                on_episode=on_episode,
+            )
         statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
         typer.echo(
             f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
             f"{found.turns:.1f} turns ({statuses})"
         )
-    if writer is not None:
-        writer.close()
 
 
 def rollout(
@@ -132,23 +131,22 @@ def rollout(
         turngym rollout turngym/WebShop-v0 size=demo --agent tiny:web_shop --out episodes.jsonl
     """
     from turngym.cli_envs import make_env
-    from turngym.serial import TrajectoryWriter
     from turngym.trainers.evaluate import evaluate as play
     from turngym.types import Sampling
 
-    writer = None if out is None else TrajectoryWriter(out)
-    found = play(
-        lambda: make_env(env, settings),
-        _agent(agent, lambda: make_env(env, settings), seed),
-        split=split,
-        episodes=episodes,
-        sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
-        seed=seed,
-        on_episode=None if writer is None else writer.write,
-    )
-    if writer is not None:
-        writer.close()
-        typer.echo(f"{episodes} trajectories in {out}")
+    player = _agent(agent, lambda: make_env(env, settings), seed)
+    with _watched("episodes", episodes, out) as on_episode:
+        found = play(
+            lambda: make_env(env, settings),
+            player,
+            split=split,
+            episodes=episodes,
+            sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+            seed=seed,
+            on_episode=on_episode,
+        )
+    if out is not None:
+        typer.echo(f"{found.episodes} trajectories in {out}")
     statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
     typer.echo(f"success {found.success}  outcome {found.outcome}  turns {found.turns:.1f}")
     typer.echo(f"endings: {statuses}")
@@ -198,6 +196,41 @@ def sft(
     policy.model.save_pretrained(out)
     policy.tokenizer.save_pretrained(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+@contextmanager
+def _watched(label: str, total: int, out: Path | None) -> Iterator[Callable[[Trajectory], None]]:
+    """What to call with each finished episode: it moves a bar with rates and writes to `out`."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from turngym.serial import TrajectoryWriter
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f}/s"),
+        TimeRemainingColumn(),
+    )
+    with ExitStack() as stack:
+        console = Console(stderr=True)  # results go to stdout, alone
+        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
+        bar = progress.add_task(label, total=total, rate=0.0)
+        writer = None if out is None else stack.enter_context(TrajectoryWriter(out))
+
+        def on_episode(trajectory: Trajectory) -> None:
+            progress.update(bar, advance=1, rate=progress.tasks[0].speed or 0.0)
+            if writer is not None:
+                writer.write(trajectory)
+
+        yield on_episode
 
 
 def _agent(spec: str, make_env: Callable[[], TextEnv], seed: int) -> Agent:
