@@ -1,6 +1,7 @@
 """The whole loop on a tiny random policy: learns, repeats itself to the byte, survives Ctrl-C."""
 
 import json
+import signal
 
 import pytest
 import torch
@@ -118,6 +119,28 @@ def test_an_interrupted_run_continues_to_the_same_bytes(tmp_path, model_path, mo
         whole, cut = ((tmp_path / name / file).read_bytes() for name in ("whole", "cut"))
         assert whole == cut
     assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+
+
+def test_ctrl_c_in_an_update_lets_it_finish_and_is_saved(tmp_path, model_path, monkeypatch):
+    settings = config(model_path, checkpoint_every=100)
+    train(settings, tmp_path / "whole", report=quiet)
+    real, calls = train_module.update, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(train_module, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", report=quiet)
+    saved = checkpoint.latest(tmp_path / "cut")
+    assert saved is not None and checkpoint.read_state(saved).step == 2
+    monkeypatch.setattr(train_module, "update", real)
+    train(settings, tmp_path / "cut", resume=True, report=quiet)
+    whole, cut = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
 
 
 def test_a_draft_is_never_loaded_and_lines_after_the_checkpoint_are_taken_back(

@@ -21,6 +21,7 @@ from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
 from turngym.trainers.examine import examine, examine_expert
+from turngym.trainers.interrupt import interrupts_deferred
 from turngym.trainers.measure import open_suite, require_turn_rewards
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
@@ -42,7 +43,7 @@ def train(
 ) -> Run:
     """Train a policy and leave everything under `folder`.
 
-    Interrupted between two updates (Ctrl-C), it writes a checkpoint before it stops.
+    Interrupted (Ctrl-C), it finishes an update that is under way and writes a checkpoint.
 
     Raises:
         ConfigError: the folder holds another run, or none to resume.
@@ -73,15 +74,18 @@ def train(
         checkpoint.save(folder, *models, state, config.keep_checkpoints, states)
 
     for step in range(start, config.steps):
+        reached = step
         try:
             done, seconds = _explore(run, policy, plan(config, tasks, step), step)
+            with interrupts_deferred():
+                result = _learn(config, policy, suite, optimizer, done, step)
+                result = replace(result, seconds={"rollout": seconds, **result.seconds})
+                run.log_step(result)
+                reached = step + 1
         except KeyboardInterrupt:
-            save(step)
-            report(f"\nstopped before update {step + 1}; continue with --resume")
+            save(reached)
+            report(f"\nstopped after {reached} steps; continue with --resume")
             raise
-        result = _learn(config, policy, suite, optimizer, done, step)
-        result = replace(result, seconds={"rollout": seconds, **result.seconds})
-        run.log_step(result)
         report(line(result, config.steps))
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             save(step + 1)
