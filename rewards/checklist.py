@@ -9,7 +9,7 @@ satisfied does not count; it fires when it holds again later.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import ClassVar, Literal
+from typing import Literal
 
 from turngym.errors import ConfigError, JudgeFailure, closest
 from turngym.rewards.reward import TurnValue
@@ -40,9 +40,13 @@ class Checklist:
     needs no further verdict.
     """
 
-    level: ClassVar[Literal["turn"]] = "turn"
     name: str
     items: tuple[Item, ...]
+
+    @property
+    def level(self) -> Literal["turn"]:
+        """Of the whole episode, or one value per turn."""
+        return "turn"
 
     def __post_init__(self) -> None:
         names = [item.name for item in self.items]

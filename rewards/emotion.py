@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from turngym.errors import DataError
-from turngym.rewards.reward import reward
+from turngym.rewards.potential import Potential
+from turngym.rewards.reward import TurnValue, reward
 from turngym.types import Trajectory
 
-__all__ = ["emotion_change", "emotion_potential", "mixed_returns", "terminal_emotion"]
+__all__ = ["emotion_change", "emotion_potential", "emotions", "mixed_returns", "terminal_emotion"]
 
 
 @reward("terminal_emotion")
@@ -29,14 +30,13 @@ def emotion_change(trajectory: Trajectory) -> list[float | None]:
 
 
 @reward("emotion_potential", level="turn")
-def emotion_potential(trajectory: Trajectory, gamma: float = 1.0) -> list[float | None]:
-    """r_t = gamma Phi_t - Phi_{t-1} with Phi = e / 100.
+def emotion_potential(trajectory: Trajectory) -> tuple[TurnValue, ...]:
+    """r_t = Phi_t - Phi_{t-1} with Phi = e / 100; the sum is Phi_T - Phi_0.
 
-    With gamma 1 the sum is Phi_T - Phi_0: added to `terminal_emotion`, it changes no ordering of
-    episodes of one preset, only where in the episode the credit lies.
+    Beside `terminal_emotion` it changes no ordering of episodes with one start, only where in the
+    episode the credit lies.
     """
-    phi = [emotion / 100 for emotion in emotions(trajectory)]
-    return [gamma * after - before for before, after in pairwise(phi)]
+    return _PHI(trajectory)
 
 
 def mixed_returns(
@@ -58,9 +58,16 @@ def emotions(trajectory: Trajectory) -> list[float]:
     """
     found = [trajectory.privileged.hidden_state.get("initial_emotion")]
     found += [turn.info.get("emotion") for turn in trajectory.turns]
-    if None in found:
+    known = [float(emotion) for emotion in found if emotion is not None]
+    if len(known) < len(found):
         raise DataError(
             f"emotion {found.index(None)} of {trajectory.episode} is missing: emotion rewards need "
             "episodes of turngym/EmotionalSupport-v0 with preset 'sage', 'rlver' or 'demo'"
         )
-    return [float(emotion) for emotion in found]
+    return known
+
+
+_PHI = Potential(
+    name="emotion_potential",
+    potentials=lambda trajectory: [emotion / 100 for emotion in emotions(trajectory)],
+)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from turngym.errors import DataError
-from turngym.rewards.reward import reward
+from turngym.rewards.potential import Potential
+from turngym.rewards.reward import TurnValue, reward
 from turngym.types import Trajectory
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "empa_increment",
     "empa_potential",
     "norm",
+    "positions",
     "potential",
 ]
 
@@ -68,10 +70,9 @@ def empa_increment(trajectory: Trajectory) -> list[float | None]:
 
 
 @reward("empa_potential", level="turn")
-def empa_potential(trajectory: Trajectory, gamma: float = 0.99) -> list[float | None]:
-    """r_t = gamma Phi(P_t) - Phi(P_{t-1})."""
-    values = [potential(position) for position in positions(trajectory)]
-    return [gamma * after - before for before, after in pairwise(values)]
+def empa_potential(trajectory: Trajectory) -> tuple[TurnValue, ...]:
+    """r_t = 0.99 Phi(P_t) - Phi(P_{t-1}), MAPO's potential-based alternative."""
+    return _PHI(trajectory)
 
 
 def positions(trajectory: Trajectory) -> list[Position]:
@@ -92,3 +93,10 @@ def positions(trajectory: Trajectory) -> list[Position]:
         c, a, p = (float(axis) for axis in position)
         result.append((c, a, p))
     return result
+
+
+_PHI = Potential(
+    name="empa_potential",
+    potentials=lambda trajectory: [potential(position) for position in positions(trajectory)],
+    gamma=0.99,
+)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from turngym.errors import JudgeFailure
 from turngym.rewards.reward import TurnValue
@@ -20,11 +20,15 @@ class Potential:
     whose potential is a JudgeFailure fails the turns on both sides of it.
     """
 
-    level: ClassVar[Literal["turn"]] = "turn"
     name: str
     potentials: Callable[[Trajectory], Sequence[float | JudgeFailure]]
     """Gives K+1 values for K turns: before the first turn, then after each."""
     gamma: float = 1.0
+
+    @property
+    def level(self) -> Literal["turn"]:
+        """Of the whole episode, or one value per turn."""
+        return "turn"
 
     def __call__(self, trajectory: Trajectory) -> tuple[TurnValue, ...]:
         values = tuple(self.potentials(trajectory))

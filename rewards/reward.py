@@ -12,7 +12,7 @@ becomes a 0.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, overload
+from typing import Literal, Protocol, overload
 
 from turngym.errors import JudgeFailure
 from turngym.registry import Registry
@@ -56,9 +56,13 @@ class Reward(Protocol):
 class TrajectoryReward:
     """A reward of the whole episode."""
 
-    level: ClassVar[Literal["trajectory"]] = "trajectory"
     name: str
     function: TrajectoryFunction
+
+    @property
+    def level(self) -> Literal["trajectory"]:
+        """Of the whole episode, or one value per turn."""
+        return "trajectory"
 
     def __call__(self, trajectory: Trajectory) -> float:
         return float(self.function(trajectory))
@@ -68,9 +72,13 @@ class TrajectoryReward:
 class TurnReward:
     """A reward of each turn."""
 
-    level: ClassVar[Literal["turn"]] = "turn"
     name: str
     function: TurnFunction
+
+    @property
+    def level(self) -> Literal["turn"]:
+        """Of the whole episode, or one value per turn."""
+        return "turn"
 
     def __call__(self, trajectory: Trajectory) -> tuple[TurnValue, ...]:
         values = tuple(self.function(trajectory))
@@ -82,7 +90,7 @@ class TurnReward:
         return values
 
 
-REWARDS: Registry[TrajectoryReward | TurnReward] = Registry("reward")
+REWARDS: Registry[Reward] = Registry("reward")
 
 
 @overload

@@ -107,7 +107,10 @@ def transcript(trajectory: Trajectory) -> str:
     for number, turn in enumerate(trajectory.turns):
         if number:
             parts += [message.content for message in turn.seen]
-        parts.append(turn.completion.message.content)
+        reply = turn.completion.message
+        # Some agents take the thoughts out of the text; the form is judged with them.
+        thought = f"<think>{reply.reasoning}</think>" if reply.reasoning is not None else ""
+        parts.append(thought + reply.content)
     return "\n".join(parts)
 
 

@@ -1,6 +1,8 @@
 """ConversationalQA: the protocol on a hand-made data set, reply by reply."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import turngym
 from turngym.envs.conversational_qa.env import ConversationalQA
@@ -36,10 +38,10 @@ QUESTIONS = {
 }
 
 
-def make(**settings):
+def make(**values):
     tasks = [Task(id=name, questions=(q,), history=PAST) for name, q in QUESTIONS.items()]
     tasks.append(Task(id="both", questions=(QUESTIONS["plays"], QUESTIONS["unclear"])))
-    return ConversationalQA(source=Dataset({"train": tasks}, PASSAGES), **settings)
+    return ConversationalQA(source=Dataset({"train": tasks}, PASSAGES), **values)
 
 
 def play(env, task_id, *replies):
@@ -315,5 +317,36 @@ def test_the_registered_environment_keeps_the_contract(size):
     check_env(lambda: turngym.make("turngym/ConversationalQA-v0", size=size))
 
 
-def test_reset_messages_are_messages():
-    assert all(isinstance(m, Message) for m in make().reset(seed=3)[0])
+FRAGMENTS = [
+    *(f"<{close}{tag}>" for tag in ("search", "answer", "think", "judge") for close in ("", "/")),
+    *("<information>", "</information>", "<clarify>a</clarify>", "<noanswer></noanswer>"),
+    *("kato", " miru", "\n", "", "yes", "<search>sola</search>", "<judge>no</judge>"),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(FRAGMENTS), max_size=6).map("".join), max_size=9),
+    st.sampled_from(["plays", "unknown", "unclear", "open", "both"]),
+    st.booleans(),
+    st.integers(1, 90),
+    st.integers(1, 1500),
+)
+def test_any_reply_is_survived_tags_stay_whole_and_budgets_hold(
+    replies, task, judge, room, context
+):
+    env = make(judge=judge, max_information_chars=room, max_context_chars=context, intent_weight=1)
+    env.reset(seed=0, options={"task_id": task})
+    for reply in replies:
+        new, reward, terminated, truncated, info = env.step(reply)
+        for message in new:
+            assert isinstance(message, Message) and message.role == "user"
+            if message.content.startswith("<information>"):
+                assert message.content.endswith("</information>")
+                assert message.content.count("<information>") == 1
+                inside = len(message.content) - len("<information></information>")
+                assert inside <= min(room, context)
+        if terminated or truncated:
+            assert 0 <= info["outcome"] <= 2 and isinstance(info["success"], bool)
+            break
+        assert "outcome" not in info and reward == info.get("turn_reward", 0.0)

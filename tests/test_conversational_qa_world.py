@@ -58,7 +58,7 @@ def test_validate_finds_a_task_whose_reference_is_missing_from_the_scale():
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [None, "demo"])
 def test_every_bundled_task_validates(size):
-    assert validate(make(size=size)) == []
+    assert validate(make(size=size, num_conversations=400)) == []
 
 
 def test_answers_follow_from_the_passages_alone():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,41 +36,17 @@ from turngym.trainers.credit import (
 )
 from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.gae import gae
-from turngym.trainers.kernels.segment_norm import NormRule, segment_norm
-from turngym.trainers.types import TurnBatch
-
-
-def emotional() -> TurnBatch:
-    return w.worked(rewards=w.REWARDS)
-
-
-def searching() -> TurnBatch:
-    return w.worked(w.GAIN_OUTCOME, info_gain=w.GAINS, info_gain_mask=w.HAS_GAIN)
-
-
-def shopping() -> TurnBatch:
-    return w.worked(step_reward=w.STEP_REWARDS)
-
-
-def exploring() -> TurnBatch:
-    return w.worked(w.PROGRESS_OUTCOME, progress=w.PROGRESS, grounding=w.GROUNDING)
-
-
-TURN_ONLY = {"turn_weight": 1.0, "wide_weight": 0.0}
-WIDE_ONLY = {"turn_weight": 0.0, "wide_weight": 1.0}
-GROUP_REWARD = {"wide_scope": "group", "wide_input": "reward"}
-BATCH_REWARD = {"wide_input": "reward"}
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         (
-            {"gamma": 1, **TURN_ONLY},
+            {"gamma": 1, **w.TURN_ONLY},
             ((1.224745, 1.224745, -1), (-1.224745, 0), (0, -1.224745, 1), (1, 0), (-1,)),
         ),
         (
-            {"gamma": 1, **WIDE_ONLY, **GROUP_REWARD},
+            {"gamma": 1, **w.WIDE_ONLY, **w.GROUP_REWARD},
             (
                 (0.192450, 1.732051, -1.347151),
                 (-0.577350, 0.192450),
@@ -93,7 +66,7 @@ BATCH_REWARD = {"wide_input": "reward"}
             ),
         ),
         (
-            {"gamma": 1, **WIDE_ONLY, **BATCH_REWARD},
+            {"gamma": 1, **w.WIDE_ONLY, **w.BATCH_REWARD},
             (
                 (0.296500, 1.927248, -1.334249),
                 (-0.518875, 0.296500),
@@ -103,7 +76,7 @@ BATCH_REWARD = {"wide_input": "reward"}
             ),
         ),
         (
-            {"gamma": 1, **BATCH_REWARD},
+            {"gamma": 1, **w.BATCH_REWARD},
             (
                 (0.760622, 1.575997, -1.167124),
                 (-0.871810, 0.148250),
@@ -113,7 +86,7 @@ BATCH_REWARD = {"wide_input": "reward"}
             ),
         ),
         (
-            {"gamma": 1, "preset": "released", **BATCH_REWARD},
+            {"gamma": 1, "preset": "released", **w.BATCH_REWARD},
             (
                 (0.667798, 1.646247, -1.200549),
                 (-0.801223, 0.177900),
@@ -123,7 +96,7 @@ BATCH_REWARD = {"wide_input": "reward"}
             ),
         ),
         (
-            {"gamma": 1, **WIDE_ONLY},
+            {"gamma": 1, **w.WIDE_ONLY},
             (
                 (1.658312, 0.829156, -1.658312),
                 (0, 0),
@@ -133,11 +106,11 @@ BATCH_REWARD = {"wide_input": "reward"}
             ),
         ),
         (
-            {**TURN_ONLY},
+            {**w.TURN_ONLY},
             ((1.210575, 1.224745, -1), (-1.238440, 0), (0.027865, -1.224745, 1), (1, 0), (-1,)),
         ),
         (
-            {**WIDE_ONLY},
+            {**w.WIDE_ONLY},
             (
                 (1.587617, 1.016106, -1.641107),
                 (-0.080522, 0.046012),
@@ -170,7 +143,7 @@ BATCH_REWARD = {"wide_input": "reward"}
     ],
 )
 def test_mapo(settings: dict[str, Any], expected: w.Rows):
-    w.check(mapo(emotional(), MapoConfig(**settings)), expected)
+    w.check(mapo(w.emotional(), MapoConfig(**settings)), expected)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +154,7 @@ def test_mapo(settings: dict[str, Any], expected: w.Rows):
     ],
 )
 def test_mapo_returns(gamma: float, expected: w.Rows):
-    batch = emotional()
+    batch = w.emotional()
     w.check(discounted_return(batch.turn_rewards, batch.traj_of_turn, gamma), expected)
 
 
@@ -211,7 +184,7 @@ def test_mapo_returns(gamma: float, expected: w.Rows):
     ],
 )
 def test_a2tgpo(settings: dict[str, Any], expected: w.Rows):
-    credit = a2tgpo(searching(), A2tgpoConfig(**settings))
+    credit = a2tgpo(w.searching(), A2tgpoConfig(**settings))
     w.check(credit, expected)
     assert credit.clip_scale is not None
     scale = ((1.163738, 0.861365, 1), (1, 1), (0.836262, 1.138635, 1), (1, 1), (1,))
@@ -223,7 +196,7 @@ def test_a2tgpo(settings: dict[str, Any], expected: w.Rows):
 
 def test_a2tgpo_terms():
     """D / sqrt(n) alone: the advantage less the normalised outcome."""
-    credit = a2tgpo(searching(), A2tgpoConfig())
+    credit = a2tgpo(w.searching(), A2tgpoConfig())
     outcome = w.flat((0.707107, -1.414214, 0.707107, 1, -1))
     expected = ((0.158919, -1, 0), (0, 0), (-0.158919, 1, 0), (0, 0), (0,))
     w.check(credit.turn - outcome, expected)
@@ -236,12 +209,12 @@ def test_igpo():
     expected = [
         [sum(row[t:]) + outcome[i] for t in range(w.LENGTHS[i])] for i, row in enumerate(gains)
     ]
-    w.check(igpo(searching(), IgpoConfig(eps=0, eps_inside=0)), expected)
+    w.check(igpo(w.searching(), IgpoConfig(eps=0, eps_inside=0)), expected)
 
 
 def test_igpo_joint():
     """p1: gain .2 with outcomes 0 and -1: mean -.266667, population deviation .524934."""
-    credit = igpo(searching(), IgpoConfig(norm="joint"))
+    credit = igpo(w.searching(), IgpoConfig(norm="joint"))
     gain, zero, minus = 0.889001, 0.508001, -1.397001
     assert credit.turn[8:].tolist() == pytest.approx([gain + zero, zero, minus], abs=1e-5)
 
@@ -294,35 +267,32 @@ def test_igpo_joint():
     ],
 )
 def test_oprl(settings: dict[str, Any], expected: w.Rows):
-    w.check(oprl(shopping(), OprlConfig(**settings)), expected)
-
-
-RETURN = {"advantage": "return", "whiten": False}
+    w.check(oprl(w.shopping(), OprlConfig(**settings)), expected)
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         (
-            {**RETURN, "gamma": 0},
+            {**w.RETURN, "gamma": 0},
             ((0.7, 0.3, 0.9), (0.6, 0.5), (0, 0.6, 0.6), (1.0, 1.1), (0.2,)),
         ),
         (
-            {**RETURN, "gamma": 1},
+            {**w.RETURN, "gamma": 1},
             ((1.9, 1.2, 0.9), (1.1, 0.5), (1.2, 1.2, 0.6), (2.1, 1.1), (0.2,)),
         ),
         (
-            {**RETURN},
+            {**w.RETURN},
             ((1.87909, 1.191, 0.9), (1.095, 0.5), (1.18206, 1.194, 0.6), (2.089, 1.1), (0.2,)),
         ),
         (
-            {**RETURN, "gamma": 0, "preset": "released"},
+            {**w.RETURN, "gamma": 0, "preset": "released"},
             ((2.5, 0.75, 0), (-0.25, 0), (0, 0.5, 0), (1.5, 0), (0,)),
         ),
     ],
 )
 def test_spa(settings: dict[str, Any], expected: w.Rows):
-    w.check(spa(exploring(), SpaConfig(**settings)), expected)
+    w.check(spa(w.exploring(), SpaConfig(**settings)), expected)
 
 
 def test_spa_with_a_critic():
@@ -383,87 +353,6 @@ def test_the_distance_of_the_emotional_example():
     distance = (-1.0 - states).clamp(min=0).square().sum(1).sqrt()
     assert distance.tolist() == [5, 4, 1, 2]
     assert (-distance.diff()).tolist() == list(w.REWARDS[0])
-
-
-# ---- the same against the shared fixture, where it lies beside the checkout ----
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("TURNGYM_SHARED") or ROOT.parent / "shared")
-
-
-@pytest.fixture(scope="module")
-def fixture() -> dict[str, Any]:
-    path = SHARED / "fixtures/worked_examples.json"
-    if not path.exists():
-        pytest.skip(f"{path} is not here; the same numbers are typed in above")
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return data
-
-
-MAPO_COLUMNS = {
-    "A_turn": TURN_ONLY,
-    "A_group[prompt,reward]": {**WIDE_ONLY, **GROUP_REWARD},
-    "A_group[batch,reward]": {**WIDE_ONLY, **BATCH_REWARD},
-    "A_group[batch,return]": WIDE_ONLY,
-    "A_mix[prompt,reward] .5/.5": GROUP_REWARD,
-    "A_mix[batch,reward] .5/.5": BATCH_REWARD,
-    "A_mix[batch,reward] turn.4/batch.6": {**BATCH_REWARD, "preset": "released"},
-}
-
-
-@pytest.mark.parametrize("gamma", ["1.0", "0.85"])
-@pytest.mark.parametrize("name", MAPO_COLUMNS)
-def test_mapo_fixture(fixture: dict[str, Any], gamma: str, name: str):
-    settings: dict[str, Any] = {"gamma": float(gamma), **MAPO_COLUMNS[name]}
-    rows = fixture["mapo"][f"gamma={gamma}"][name]
-    w.check(mapo(emotional(), MapoConfig(**settings)), list(rows.values()))
-
-
-def test_a2tgpo_fixture(fixture: dict[str, Any]):
-    data = fixture["a2tgpo"]
-    credit = a2tgpo(searching(), A2tgpoConfig())
-    w.check(credit, list(data["A_alpha1"].values()))
-    w.check(a2tgpo(searching(), A2tgpoConfig(preset="released")), list(data["A_alpha0.3"].values()))
-    assert credit.clip_scale is not None
-    w.check(credit.clip_scale, list(data["clip_scale"].values()))
-
-
-def test_oprl_and_spa_fixture(fixture: dict[str, Any]):
-    data = fixture["oprl"]
-    w.check(oprl(shopping(), OprlConfig()), list(data["A ddof1"].values()))
-    exact = OprlConfig(ddof=0, eps=0)
-    w.check(oprl(shopping(), exact), list(data["A ddof0"].values()))
-    steps = segment_norm(
-        w.flat(w.STEP_REWARDS),
-        torch.tensor([0] * 8 + [1] * 3),
-        2,
-        NormRule(ddof=1, eps=1e-6),
-    )
-    w.check(steps.values, list(data["A_S ddof1 all-steps"].values()))
-    data = fixture["spa"]
-    for gamma, name in (
-        (0.0, "fused 1.0*c+0.5*g"),
-        (1.0, "return gamma=1"),
-        (0.99, "return gamma=.99"),
-    ):
-        settings: dict[str, Any] = {**RETURN, "gamma": gamma}
-        w.check(spa(exploring(), SpaConfig(**settings)), list(data[name].values()))
-    released: dict[str, Any] = {**RETURN, "gamma": 0.0, "preset": "released"}
-    tokens = [row["token_reward(kl=0)"] for row in data["released-code variant"].values()]
-    w.check(spa(exploring(), SpaConfig(**released)), tokens)
-
-
-def test_baselines_fixture(fixture: dict[str, Any]):
-    data = fixture["baselines"]
-    methods = {
-        "GRPO (ddof1, eps1e-6)": grpo,
-        "RLOO": rloo,
-        "REINFORCE++ (gamma=1, 2 tok/turn)": reinforce_pp,
-        "REINFORCE++-baseline": reinforce_pp_baseline,
-        "GiGPO mean_norm, gamma=.95, omega=1": gigpo,
-    }
-    for name, method in methods.items():
-        w.check(method(w.worked()), list(data[name].values()))
 
 
 def test_token_methods_agree_with_turn_methods():

@@ -11,6 +11,8 @@ from types import ModuleType
 import gymnasium
 import pytest
 
+import turngym  # noqa: F401  # registers its environments before a page does
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if path.exists()

@@ -9,7 +9,7 @@ import pytest
 import turngym
 from turngym.envs.emotional_support.appraisal import Appraisal, Levels
 from turngym.envs.emotional_support.env import PRESETS, EmotionalSupport, says_goodbye
-from turngym.envs.emotional_support.experts import Supporter, careless_reply, supportive_reply
+from turngym.envs.emotional_support.expert import Supporter, careless, expert
 from turngym.envs.emotional_support.rule_user import RuleUser
 from turngym.errors import ConfigError, SimulatorFailure, UnknownNameError
 from turngym.types import Context, Sampling, assistant
@@ -195,26 +195,26 @@ def test_wrong_arguments_are_named():
         make().reset(seed=0, options={"split": "nowhere"})
 
 
+def successes(env, ids, speak):
+    """Share of people helped by `speak(messages, seed)`."""
+    seeds = iter(range(10**6))
+    ends = [play(env, id, lambda messages: speak(messages, next(seeds)))[1][-1] for id in ids]
+    return float(np.mean([info["success"] for _, info in ends]))
+
+
 def test_good_supporters_succeed_on_unseen_people_and_careless_ones_fail():
-    env, rng = make("demo"), np.random.default_rng(0)
+    env = make("demo")
     ids = env.tasks("test")
-    good = [play(env, id, lambda m: supportive_reply(m, rng))[1][-1][1]["success"] for id in ids]
-    bad = [play(env, id, lambda _: careless_reply(rng))[1][-1][1]["success"] for id in ids]
-    half = [
-        play(env, id, lambda m: supportive_reply(m, rng, skill=0.7))[1][-1][1]["success"]
-        for id in ids
-    ]
-    assert np.mean(good) >= 0.85 and np.mean(bad) == 0
-    assert 0.05 <= np.mean(half) <= np.mean(good) - 0.3  # there is something to learn
+    assert successes(env, ids, lambda messages, _: env.expert(messages)) >= 0.85
+    assert successes(env, ids, lambda _, seed: careless(seed)) == 0
+    noisy = successes(env, ids, lambda messages, seed: expert(messages, noise=0.25, seed=seed))
+    assert 0.1 <= noisy <= 0.6  # there is something to learn
 
 
 def test_meeting_the_feeling_alone_is_not_enough_when_a_wish_is_never_met():
-    env, rng = make("sage"), np.random.default_rng(0)
-    deaf = [
-        play(env, id, lambda m: supportive_reply(m[:2], rng))[1] for id in env.tasks("test")[:20]
-    ]
+    env = make("sage")
     # It sees the first message only, so it asks for ever and never learns what the person wants.
-    assert np.mean([steps[-1][1]["success"] for steps in deaf]) <= 0.3
+    assert successes(env, env.tasks("test")[:20], lambda messages, _: expert(messages[:2])) <= 0.3
 
 
 def test_a_supporter_is_an_agent():
@@ -229,10 +229,10 @@ def test_a_supporter_is_an_agent():
 
 def test_a_demo_episode_takes_at_most_four_hundred_tokens_of_byte_level_bpe():
     tokenizers = pytest.importorskip("tokenizers")
-    rng = np.random.default_rng(0)
+    seeds = iter(range(10**6))
 
     def speak(messages):
-        return careless_reply(rng) if rng.random() < 0.3 else supportive_reply(messages, rng)
+        return expert(messages, noise=0.5, seed=next(seeds))
 
     def texts(split):
         env = make("demo")

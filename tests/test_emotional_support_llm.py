@@ -178,6 +178,7 @@ def test_all_six_hundred_sage_people_play_a_whole_episode():
     up = Scripted({"change": 10, "progress": [2, 2, 2], "regress": [0, 0, 0]})
     env = EmotionalSupport(simulator=LLMUser(up), profiles=(*train, *test))
     assert (len(env.tasks("train")), len(env.tasks("test"))) == (500, 100)
+    profile = test[-1]
     for profile in (*train, *test):
         observation, _ = env.reset(seed=0, options={"task_id": profile.id})
         assert observation[-1].content == (profile.opening or "嗯，谢谢你。")

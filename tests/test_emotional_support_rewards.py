@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turngym.envs.emotional_support.env import EmotionalSupport
-from turngym.envs.emotional_support.experts import Supporter
+from turngym.envs.emotional_support.expert import Supporter
 from turngym.envs.emotional_support.future import future_reward
 from turngym.errors import ConfigError, DataError, JudgeFailure
 from turngym.rewards.emotion import (
@@ -85,7 +85,8 @@ def test_mixed_returns_by_hand():
 
 @given(st.integers(0, 100), st.lists(st.integers(-50, 100), min_size=1, max_size=12))
 def test_potential_differences_sum_to_the_end_minus_the_start(start, emotions):
-    total = sum(emotion_potential(felt(start, *emotions)))
+    rewards = emotion_potential(felt(start, *emotions))
+    total = sum(float(value) for value in rewards)  # type: ignore[arg-type]
     assert math.isclose(total, (emotions[-1] - start) / 100, abs_tol=1e-9)
 
 
@@ -203,7 +204,7 @@ def test_follow_up_likelihood_is_a_difference_of_means_given_the_past():
 def test_recorded_rewards_of_real_episodes_agree_with_the_environments_own(preset):
     make = lambda: EmotionalSupport(preset=preset)  # noqa: E731
     groups = [Group(key=str(seed), seed=seed, size=2) for seed in range(3)]
-    for episode in rollout(make, Supporter(skill=0.6), groups, RolloutConfig()):
+    for episode in rollout(make, Supporter(noise=0.4), groups, RolloutConfig()):
         assert episode.status.counts, episode.error
         recorded = empa_distance_diff if preset == "empa" else emotion_change
         assert recorded(episode) == pytest.approx([turn.reward for turn in episode.turns])
@@ -257,7 +258,7 @@ def test_futures_discount_and_prefer_the_better_reply():
 def test_a_future_ends_with_its_episode_and_repeats_under_one_seed():
     env, context = at_a_reply("demo")
     values = [
-        future_reward(env, context, said(GOOD), Supporter(skill=0.5), steps=50, seed=seed).branches
+        future_reward(env, context, said(GOOD), Supporter(noise=0.5), steps=50, seed=seed).branches
         for seed in (3, 3, 4)
     ]
     assert values[0] == values[1] != values[2]

@@ -1,6 +1,7 @@
 """The rule-based user: does it agree with a reader, and can it be fooled?"""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_spearman_of_a_hand_computed_case_with_a_tie():
 
 
 # The replies were written and graded before the rules; `tune` was seen while they were adjusted,
-# `check` was not.
+# `check` was not. The author is the same, so phrases of both are in the lists (see the guide).
 @pytest.mark.parametrize("half", ["tune", "check"])
 def test_the_rules_agree_with_a_hundred_hand_graded_replies(half):
     rows = [row for row in GRADED if row["half"] == half]
@@ -160,13 +161,39 @@ def test_what_fits_depends_on_the_hidden_wish():
         gains = {
             kind: change(f"sister-wedding/{intent}/0", said, replies[kind]) for kind in replies
         }
-        assert max(gains, key=gains.get) == intent
+        assert max(gains, key=lambda kind: gains[kind]) == intent
 
 
 def test_advice_helps_who_wants_it_and_hurts_who_does_not():
     said = ["They let me go from my job on Friday. I feel so anxious."]
     reply = "You could call the agency on Monday."
     assert change("layoff/advice/0", said, reply) > 0 > change("layoff/listen/0", said, reply)
+
+
+KIND = (
+    "That can't be easy.",
+    "You are right to be angry.",
+    "It's only natural to feel like this.",
+    "You were so brave to try again.",
+    "It is normal to be sad about it.",
+    "You can tell me anything.",
+    "The way you were treated was cruel.",
+    "What did you do then?",
+    "That is hard to get over.",
+    "No wonder it felt even worse after that.",
+    "Whatever you feel is okay.",
+    "You can always come back to this.",
+    "What do you need to feel safe?",
+    "It's not your fault.",
+    "That must have been an ugly moment.",
+)
+HARSH = ("dismissal", "blame", "hostility", "advice", "empty_comfort", "self_talk", "injection")
+
+
+@pytest.mark.parametrize("reply", KIND)
+def test_kind_words_are_not_taken_for_harsh_ones(reply):
+    seen = observe(find(LISTEN), [SAID], [], reply)
+    assert [name for name in HARSH if getattr(seen, name)] == []
 
 
 def test_denied_feelings_are_not_named():
@@ -178,6 +205,15 @@ def test_denied_feelings_are_not_named():
 def test_thoughts_are_not_heard_and_enormous_replies_are_cut():
     assert spoken("<think>I must look caring</think> Hi") == "Hi"
     assert len(spoken("a" * 10**6)) == MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "bit", ["what you think ", "what would you like to tell ", "you, ", "how "]
+)
+def test_no_reply_takes_long_to_hear(bit):
+    begin = time.process_time()
+    change("layoff/reflect/0", [SAID], bit * 2000)
+    assert time.process_time() - begin < 1  # unbounded gaps took half a minute here
 
 
 @given(st.text(max_size=300))

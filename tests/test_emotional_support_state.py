@@ -191,7 +191,7 @@ def test_distance_rewards_telescope_and_alpha_never_decides(start, path):
     total = 0.0
     for levels in path:
         after = state.advance(Appraisal(change=0, levels=levels))
-        total += after.gain(state)
+        total += after.gain
         state = after
     assert math.isclose(total, distance(start) - distance(state.position), abs_tol=1e-9)
     # E_total >= |P_0| says P_t . v* >= 0, which implies the directional condition for any alpha.

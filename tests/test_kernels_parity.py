@@ -16,6 +16,10 @@ def test_kernels_through_the_interpreter(cases):
     run_cases(cases, TRITON_INTERPRET="1", TURNGYM_PARITY_DEVICE="cpu")
 
 
+def test_the_loss_goldens_hold_with_kernels_dispatched():
+    run_cases("test_loss.py", TRITON_INTERPRET="1", TURNGYM_KERNELS="triton")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("cases", CASES)

@@ -179,11 +179,11 @@ def test_gae_and_returns_equal_a_loop(steps: list[Step], gamma: float, turn_time
             row += 1
         rows.append(row)
         times.append(i // 3 * 2)
-    advantage, ahead, later = [0.0] * n, [0.0] * n, None
+    advantage, ahead, later = [0.0] * n, [0.0] * n, -1
     for i in reversed(range(n)):
         if not mask[i]:
             continue
-        follows = later is not None and rows[later] == rows[i]
+        follows = later >= 0 and rows[later] == rows[i]
         dt = times[later] - times[i] if follows and turn_time else 1
         next_value, next_advantage, next_return = (
             (values[later], advantage[later], ahead[later]) if follows else (0.0, 0.0, 0.0)

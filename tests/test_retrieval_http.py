@@ -1,6 +1,10 @@
 """The Search-R1 protocol: our server and client against its documented form and each other."""
 
 import asyncio
+import pickle
+import socket
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -129,3 +133,25 @@ def test_the_server_answers_bad_requests_with_400_and_bare_documents_without_sco
             return (await http.get("/health")).status
 
     assert asyncio.run(ask()) == 200
+
+
+def test_serve_search_answers_over_a_corpus_file(tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "1", "contents": "\\"Kato\\"\\na town"}\n')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "turngym", "serve-search", str(corpus)]
+    command += ["--port", str(port), "--cache", str(tmp_path / "cache")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None and "1 passages" in process.stderr.readline()
+        server = SearchServer(f"http://127.0.0.1:{port}/retrieve", attempts=6, backoff_s=0.1)
+        assert server.search(["kato"], 3)[0][0].passage == CORPUS[0]
+        copy = pickle.loads(pickle.dumps(server))
+        assert copy.search(["town"], 1)[0][0].passage.id == "1"
+        server.close()
+        copy.close()
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)

@@ -17,6 +17,7 @@ from turngym.rewards.search_r1 import (
 from turngym.types import (
     Completion,
     EpisodeStatus,
+    Message,
     Privileged,
     Trajectory,
     Turn,
@@ -101,6 +102,21 @@ def test_the_prompts_example_answer_is_not_taken_for_the_agents():
         ),
     )
     assert recorded_em(played) == 0.0 and recorded_format(played) == 0.0
+
+
+def test_thoughts_that_were_taken_out_of_the_text_count_for_the_form():
+    reply = Message(role="assistant", content="<answer>x</answer>", reasoning="so")
+    played = Trajectory(
+        env_id="e",
+        task_id="t",
+        episode="0/0/0",
+        seed=0,
+        group="g",
+        status=EpisodeStatus.TERMINATED,
+        privileged=Privileged(references=("x",)),
+        turns=(Turn(seen=(user("q"),), completion=Completion(message=reply)),),
+    )
+    assert recorded_format(played) == 1.0
 
 
 def test_reseek_inforage_and_labels_by_hand():

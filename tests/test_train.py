@@ -71,6 +71,7 @@ def config(path, **changes):
 
 def weights(folder):
     found = checkpoint.latest(folder)
+    assert found is not None
     return (found / "model.safetensors").read_bytes()
 
 
@@ -126,6 +127,7 @@ def test_a_draft_is_never_loaded_and_lines_after_the_checkpoint_are_taken_back(
     train(settings, tmp_path, report=quiet)
     whole = (tmp_path / "metrics.jsonl").read_bytes()
     last = checkpoint.latest(tmp_path)
+    assert last is not None
     last.rename(last.with_name(last.name + ".draft"))  # as if killed while writing
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "half')

@@ -32,6 +32,13 @@ GROUNDING = ((1, 0, 1), (1, 1), (0, 1, 1), (1, 1), (0,))
 ANCHORS = ((0, 1, 2), (0, 1), (0, 3, 4), (5, 6), (5,))
 
 
+TURN_ONLY = {"turn_weight": 1.0, "wide_weight": 0.0}
+WIDE_ONLY = {"turn_weight": 0.0, "wide_weight": 1.0}
+GROUP_REWARD = {"wide_scope": "group", "wide_input": "reward"}
+BATCH_REWARD = {"wide_input": "reward"}
+RETURN = {"advantage": "return", "whiten": False}
+
+
 def worked(
     outcome: Sequence[float] = SUCCESS,
     rewards: Sequence[Sequence[float | None]] | None = None,
@@ -54,6 +61,22 @@ def worked(
     if "info_gain_mask" in batch.turn_columns:
         return batch.with_columns(turn={"info_gain_mask": batch.turn_columns["info_gain_mask"] > 0})
     return batch
+
+
+def emotional() -> TurnBatch:
+    return worked(rewards=REWARDS)
+
+
+def searching() -> TurnBatch:
+    return worked(GAIN_OUTCOME, info_gain=GAINS, info_gain_mask=HAS_GAIN)
+
+
+def shopping() -> TurnBatch:
+    return worked(step_reward=STEP_REWARDS)
+
+
+def exploring() -> TurnBatch:
+    return worked(PROGRESS_OUTCOME, progress=PROGRESS, grounding=GROUNDING)
 
 
 def flat(rows: Rows | Sequence[float] | Mapping[str, Sequence[float] | float]) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints: a folder per step, complete or absent, the last K kept.
 
-RUN/checkpoints/step-000020/ holds the policy in Hugging Face format beside `optimizer.pt` and
-`state.json`. A folder gets its name only when everything in it has been written, so a half-written
+RUN/checkpoints/step-000020/ holds the policy in Hugging Face format beside `optimizer.pt`,
+`signals.pt` (models that learn beside it) and `state.json`. A folder gets its name only when everything in it has been written, so a half-written
 one is never loaded.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ import torch
 from turngym.errors import DataError
 from turngym.version import __version__
 
-__all__ = ["CHECKPOINT_FORMAT", "State", "latest", "load_optimizer", "read_state", "save"]
+__all__ = [
+    "CHECKPOINT_FORMAT",
+    "State",
+    "latest",
+    "load_optimizer",
+    "load_signals",
+    "read_state",
+    "save",
+]
 
 CHECKPOINT_FORMAT = 1
 
@@ -36,7 +45,13 @@ class State:
 
 
 def save(
-    run: Path, model: Any, tokenizer: Any, optimizer: torch.optim.Optimizer, state: State, keep: int
+    run: Path,
+    model: Any,
+    tokenizer: Any,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    keep: int,
+    signals: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint, then drop all but the newest `keep`. Gives the folder."""
     final = run / "checkpoints" / f"step-{state.step:06d}"
@@ -48,6 +63,7 @@ def save(
     model.save_pretrained(draft)
     tokenizer.save_pretrained(draft)
     torch.save(optimizer.state_dict(), draft / "optimizer.pt")
+    torch.save(dict(signals or {}), draft / "signals.pt")
     (draft / "state.json").write_text(json.dumps(asdict(state), indent=1) + "\n")
     for path in draft.iterdir():
         _sync(path)
@@ -85,6 +101,15 @@ def read_state(checkpoint: Path) -> State:
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Restore the optimizer's moments in place."""
     optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+
+
+def load_signals(checkpoint: Path) -> Mapping[str, Any]:
+    """States of the signals by name; empty in a checkpoint without any."""
+    path = checkpoint / "signals.pt"
+    if not path.exists():
+        return {}
+    states: Mapping[str, Any] = torch.load(path, weights_only=True)
+    return states
 
 
 def _complete(run: Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -126,6 +126,8 @@ class TrainConfig(Config):
     env: EnvConfig
     policy: PolicyConfig
     credit: CreditSettings = CreditSettings()
+    signals: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Settings of signals by name; those that the credit method needs are made anyway."""
     loss: ClipConfig = ClipConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     rollout: RolloutConfig = RolloutConfig()

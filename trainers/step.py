@@ -19,6 +19,7 @@ from turngym.trainers.batch import take, take_credit
 from turngym.trainers.config import OptimizerConfig, TrainConfig
 from turngym.trainers.forward import micro_batches, policy_output
 from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
+from turngym.trainers.signals.logprobs import score_tokens
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
 
 __all__ = ["Update", "add_old_logprobs", "learning_rate", "make_optimizer", "update"]
@@ -62,13 +63,9 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.learning_rate
 
 
-@torch.no_grad()
 def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch:
     """The batch with `old_logprobs` of the current weights, in one pass without gradients."""
-    old = torch.zeros_like(batch.sampled_logprobs)
-    for part, tokens, _ in micro_batches(batch, max_tokens):
-        old[tokens] = policy_output(model, part).logprobs
-    return replace(batch, old_logprobs=old)
+    return replace(batch, old_logprobs=score_tokens(model, batch, max_tokens).logprobs)
 
 
 def update(
@@ -93,7 +90,8 @@ def update(
         config: epochs, mini-batches, loss.
         step: of the run; keys the order of trajectories.
     """
-    if config.mini_batches * config.epochs > 1 or config.loss.mismatch is not None:
+    moves = config.mini_batches * config.epochs > 1
+    if batch.old_logprobs is None and (moves or config.loss.mismatch is not None):
         batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
     done = [
         _one(model, optimizer, *_part(batch, credit, rows), config)

@@ -9,8 +9,8 @@ orders are derived from (seed, step), so that nothing but weights and optimizer 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,29 +20,21 @@ from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
-from turngym.trainers.evaluate import evaluate
+from turngym.trainers.examine import examine, examine_expert
+from turngym.trainers.measure import open_suite, require_turn_rewards
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import figures, line
 from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
+from turngym.trainers.signals import Suite
 from turngym.trainers.step import learning_rate, make_optimizer, update
-from turngym.trainers.types import Credit, StepResult, TurnBatch
+from turngym.trainers.types import Credit, StepResult
 from turngym.types import Trajectory
 
 __all__ = ["train"]
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Experience:
-    """What one step learns from."""
-
-    trajectories: Sequence[Trajectory]
-    batch: TurnBatch
-    credit: Credit
-    seconds: float
 
 
 def train(
@@ -62,40 +54,48 @@ def train(
     start = 0 if saved is None else checkpoint.read_state(saved).step
     policy = Policy.load(config.policy, saved, deterministic=config.rollout.deterministic)
     tasks = config.env.make().tasks("train")
+    suite = open_suite(config, policy, tasks)
     # Only now, when everything that a mistake could break has been loaded.
     run = Run.resume(folder, config, start) if resume else Run.start(folder, config)
     optimizer = make_optimizer(policy.model, config.optimizer)
     if saved is None:
-        _evaluate(run, policy, 0, "before", report)
+        examine_expert(run, report)
+        examine(run, policy, 0, "before", report)
     else:
         checkpoint.load_optimizer(saved, optimizer)
+        suite.load_state_dict(checkpoint.load_signals(saved))
         report(f"resumed at step {start} from {saved}")
 
     def save(step: int) -> None:
         state = checkpoint.State(step=step, config_hash=run.config_hash)
-        keep = config.keep_checkpoints
-        checkpoint.save(folder, policy.model, policy.tokenizer, optimizer, state, keep)
+        models = (policy.model, policy.tokenizer, optimizer)
+        states = suite.state_dict()
+        checkpoint.save(folder, *models, state, config.keep_checkpoints, states)
 
     for step in range(start, config.steps):
         try:
-            experience = _explore(run, policy, plan(config, tasks, step), step)
+            done, seconds = _explore(run, policy, plan(config, tasks, step), step)
         except KeyboardInterrupt:
             save(step)
             report(f"\nstopped before update {step + 1}; continue with --resume")
             raise
-        result = _learn(config, policy, optimizer, experience, step)
+        result = _learn(config, policy, suite, optimizer, done, step)
+        result = replace(result, seconds={"rollout": seconds, **result.seconds})
         run.log_step(result)
         report(line(result, config.steps))
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             save(step + 1)
         every = config.evaluation.every
         if every and (step + 1) % every == 0 and step + 1 < config.steps:
-            _evaluate(run, policy, step + 1, "during", report)
-    _evaluate(run, policy, config.steps, "after", report)
+            examine(run, policy, step + 1, "during", report)
+    examine(run, policy, config.steps, "after", report)
     return run
 
 
-def _explore(run: Run, policy: Policy, groups: list[Group], step: int) -> _Experience:
+def _explore(
+    run: Run, policy: Policy, groups: list[Group], step: int
+) -> tuple[list[Trajectory], float]:
+    """The step's trajectories and the seconds they took; changes no weights."""
     config, began = run.config, time.perf_counter()
     policy.agent.load(policy.model, version=step)
     with run.trajectories(f"step-{step:06d}") as writer:
@@ -108,24 +108,29 @@ def _explore(run: Run, policy: Policy, groups: list[Group], step: int) -> _Exper
             f"none of {len(done)} episodes of step {step} can be trained on; {broken.episode} "
             f"ended as {broken.status}:\n{broken.error}"
         )
-    batch = collate(done).to(policy.device)
-    credit = credit_method(config.credit)(batch)
-    return _Experience(done, batch, credit, time.perf_counter() - began)
+    return done, time.perf_counter() - began
 
 
 def _learn(
     config: TrainConfig,
     policy: Policy,
+    suite: Suite,
     optimizer: torch.optim.Optimizer,
-    experience: _Experience,
+    trajectories: list[Trajectory],
     step: int,
 ) -> StepResult:
-    batch, credit, began = experience.batch, experience.credit, time.perf_counter()
+    """Everything that changes weights: of the signals' models and of the policy."""
+    began = time.perf_counter()
+    batch, signals = suite.measure(trajectories, collate(trajectories).to(policy.device))
+    if step == 0:
+        require_turn_rewards(config, batch)
+    credit = credit_method(config.credit)(batch)
+    signals |= suite.learn(trajectories, batch, credit)
     rate = learning_rate(config.optimizer, step, config.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
     done = update(policy.model, optimizer, batch, credit, config, step)
-    seconds = time.perf_counter() - began
+    metrics = {**figures(trajectories, batch), **_floats(credit), **signals, **done.metrics}
     return StepResult(
         step=step,
         loss=done.loss,
@@ -135,31 +140,9 @@ def _learn(
         num_turns=batch.num_turns,
         policy_version=step,
         skipped=done.skipped > 0,
-        seconds={"rollout": experience.seconds, "update": seconds},
-        metrics={**figures(experience.trajectories, batch), **_floats(credit), **done.metrics},
+        seconds={"update": time.perf_counter() - began},
+        metrics=metrics,
     )
-
-
-def _evaluate(run: Run, policy: Policy, step: int, label: str, report: Report) -> None:
-    config = run.config
-    if not config.evaluation.episodes:
-        return
-    policy.agent.load(policy.model, version=step)
-    for temperature in config.evaluation.temperatures:
-        name = f"{label}-{temperature:g}"
-        with run.trajectories(f"evaluation-{step:06d}-{name}") as writer:
-            found = evaluate(
-                config.env.make,
-                policy.agent,
-                split=config.evaluation.split,
-                episodes=config.evaluation.episodes,
-                sampling=config.sampling.sampling(temperature=temperature),
-                seed=config.seed,
-                config=config.rollout,
-                on_episode=writer.write,
-            )
-        run.log_evaluation(step, name, found)
-        report(f"{label} at temperature {temperature:g}: held-out success {found.success}")
 
 
 def _floats(credit: Credit) -> dict[str, float]:

@@ -1,27 +1,33 @@
-"""Train the tokenizer of the tiny policies from a text file and write it beside this module.
+"""Train the tokenizer of the tiny policies.
 
-    python -m turngym.agents.tiny.build corpus.txt
-
-Bytes cover any text; digits stand alone, so that a number or an id is copied digit by digit.
-The tokenizer is frozen: every packaged checkpoint depends on it.
+Bytes cover any text; digits stand alone, so that a number is copied digit by digit. The tokenizer
+is frozen: every packaged checkpoint depends on it (`turngym.trainers.tiny` makes both).
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable
 from pathlib import Path
-
-from turngym.agents.tiny import HERE
 
 __all__ = ["build_tokenizer"]
 
 VOCABULARY = 2048
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>")
-TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+WORDS = (
+    "system",
+    "user",
+    "assistant",
+    "tool",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+)
+"""Written by the chat template in every conversation: one token each."""
 
 
-def build_tokenizer(corpus: Path, target: Path) -> None:
-    """Write `tokenizer.json` for the text in `corpus`."""
+def build_tokenizer(texts: Iterable[str], target: Path) -> None:
+    """Write `tokenizer.json`, trained on `texts`, to `target`; the same bytes for the same texts."""
     from tokenizers import AddedToken, Tokenizer
     from tokenizers.decoders import ByteLevel as ByteLevelDecoder
     from tokenizers.models import BPE
@@ -34,15 +40,11 @@ def build_tokenizer(corpus: Path, target: Path) -> None:
     )
     tokenizer.decoder = ByteLevelDecoder()
     trainer = BpeTrainer(
-        vocab_size=VOCABULARY - len(TAGS),
+        vocab_size=VOCABULARY - len(WORDS),
         special_tokens=list(SPECIAL),
-        initial_alphabet=ByteLevel.alphabet(),
+        initial_alphabet=sorted(ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train([str(corpus)], trainer)
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in WORDS])
     tokenizer.save(str(target))
-
-
-if __name__ == "__main__":
-    build_tokenizer(Path(sys.argv[1]), HERE / "tokenizer.json")

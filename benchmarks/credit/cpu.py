@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from head import head_rows
+from random_batches import padded, random_batch
 from references import (
     bilevel_per_token,
     bilevel_tensors,
@@ -26,7 +27,6 @@ from references import (
 from report import Row, milliseconds, print_table, write_json
 from torch import Tensor
 
-from batches import padded, random_batch
 from turngym.trainers.credit import (
     GaeBilevelConfig,
     GaeTokenConfig,
@@ -306,7 +306,7 @@ def main() -> None:
     growth = linear_growth()
     print(f"cost follows the tokens that are ours: {share}")
     print(f"MAPO, ns per turn by number of turns: {growth}")
-    extra = {"mapo_ns_per_turn": growth, **share}
+    extra = {"clock": "CPU time of one thread", "mapo_ns_per_turn": growth, **share}
     print(write_json("credit_cpu", platform.processor() or platform.machine(), rows, extra))
 
 

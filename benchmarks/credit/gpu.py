@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from random_batches import random_batch
 from report import Row, milliseconds, print_table, write_json
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from batches import random_batch
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.kernels.linear_logprob import linear_logprob
 from turngym.trainers.kernels.linear_logprob.reference import linear_logprob as all_at_once

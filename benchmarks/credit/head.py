@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from random_batches import random_batch
 from report import Row, milliseconds
 
-from batches import random_batch
 from turngym.trainers.losses import ClipConfig, Denominators, fused_policy_loss, plan_scoring
 from turngym.trainers.types import Credit
 
-HIDDEN, VOCAB, TRAJECTORIES, TOKENS = 512, 16_384, 8, 160
+HIDDEN, VOCAB, TRAJECTORIES, TOKENS = 512, 8192, 24, 192
 
 
 def head_rows() -> tuple[list[Row], dict[str, Any]]:

@@ -50,24 +50,29 @@ def milliseconds(
     *,
     budget_s: float = 1.0,
     least: int = 3,
-    synchronize: Callable[[], None] = lambda: None,
+    synchronize: Callable[[], None] | None = None,
 ) -> float:
     """Median time of a call after one to warm up: at least `least` calls, about `budget_s`.
 
+    On a device (`synchronize` given) it is wall time; else the CPU time of this one thread, which
+    is the wall time of an idle machine and does not count what other processes take.
     Where the first call alone takes more than twice the budget, that is the answer.
     """
-    start = time.perf_counter()
-    function()
-    synchronize()
-    first = time.perf_counter() - start
+
+    def once() -> float:
+        clock = time.thread_time if synchronize is None else time.perf_counter
+        start = clock()
+        function()
+        if synchronize is not None:
+            synchronize()
+        return clock() - start
+
+    first = once()
     if first > 2 * budget_s:
         return 1e3 * first
     times: list[float] = []
     while len(times) < least or (sum(times) < budget_s and len(times) < 50):
-        start = time.perf_counter()
-        function()
-        synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(once())
     return 1e3 * statistics.median(times)
 
 

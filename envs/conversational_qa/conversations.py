@@ -84,14 +84,17 @@ class InventedSource:
             seed,
         )
         self.world: World = build_world(num_entities, seed, voice, gap)
-        self._voice, self._unclear, self._whole, self._seed = voice, unclear, whole, seed
+        self._voice: Voice = voice
+        self._unclear, self._whole, self._seed = unclear, whole, seed
         self._sizes = num_conversations, num_questions
         conversations, questions = self._sizes
         numbers = [str(n) for n in range(conversations)]
         if not whole:
             numbers = [f"{n}-{q}" for n in numbers for q in range(questions)]
         self._ids = {split: tuple(f"{split}-{n}" for n in numbers) for split in SPLITS}
-        self._places = {task_id: split for split, ids in self._ids.items() for task_id in ids}
+        self._places: dict[str, Split] = {}
+        for split in SPLITS:
+            self._places.update(dict.fromkeys(self._ids[split], split))
         self._subjects = {
             split: tuple(e for e in self.world.entities.values() if e.split == split)
             for split in SPLITS

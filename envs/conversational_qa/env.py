@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.conversational_qa import protocol
+from turngym.envs.conversational_qa.conversations import InventedSource
+from turngym.envs.conversational_qa.expert import expert
 from turngym.envs.conversational_qa.library import open_retriever, open_source
 from turngym.envs.conversational_qa.protocol import Action, ActionKind
 from turngym.envs.conversational_qa.scoring import (
@@ -157,9 +159,21 @@ class ConversationalQA(TextEnv):
             result = self._close(action, parsed)
         return result if verdict_reward is None else _add_turn_reward(result, verdict_reward)
 
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """What the scripted agent for the invented world does next (`conversational_qa.expert`).
+
+        Raises:
+            NotImplementedError: other data, or an agent that acts by tool calls.
+        """
+        if not self._tags or not isinstance(self.source, InventedSource):
+            raise NotImplementedError("the scripted agent reads the invented world, in tags")
+        return expert(messages, noise=noise, seed=seed)
+
     @property
     def privileged(self) -> Privileged:
-        """References, gold searches and rewrite of the question being answered."""
+        """References, gold searches and rewrite of the question; nothing before the first reset."""
+        if not hasattr(self, "_progress"):
+            return Privileged()
         question = self._question
         rewrites = [question.rewrite] if question.rewrite else []
         queries = question.gold_queries or tuple(rewrites)

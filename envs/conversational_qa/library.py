@@ -11,7 +11,7 @@ from turngym.envs.conversational_qa.settings import ConversationalQASettings
 from turngym.envs.conversational_qa.tasks import Source
 from turngym.envs.retrieval.bm25 import BM25
 from turngym.envs.retrieval.client import SearchServer
-from turngym.envs.retrieval.passages import Retriever, read_corpus
+from turngym.envs.retrieval.passages import Retriever
 from turngym.errors import ConfigError
 
 __all__ = ["open_retriever", "open_source"]
@@ -64,7 +64,7 @@ _loaded = functools.lru_cache(maxsize=8)(load)
 
 @functools.lru_cache(maxsize=8)
 def _corpus_index(corpus: Path, cache: Path | None) -> BM25:
-    return BM25.cached(tuple(read_corpus(corpus)), cache)
+    return BM25.of_file(corpus, cache)
 
 
 @functools.lru_cache(maxsize=8)

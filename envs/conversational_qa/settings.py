@@ -71,8 +71,8 @@ class ConversationalQASettings(Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
-        "num_entities": 900,
-        "num_conversations": 400,
+        "num_entities": 1200,
+        "num_conversations": 1500,
         "num_questions": 3,
         "brief": True,
         "top_k": 1,

@@ -94,7 +94,9 @@ class Dataset:
     ) -> None:
         self.passages = tuple(passages)
         self._ids = {split: tuple(task.id for task in items) for split, items in tasks.items()}
-        self._tasks = {task.id: (split, task) for split, items in tasks.items() for task in items}
+        self._tasks: dict[str, tuple[Split, Task]] = {
+            task.id: (split, task) for split, items in tasks.items() for task in items
+        }
 
     def tasks(self, split: Split) -> Sequence[str]:
         """Stable ids of a split; empty when the data has no such split."""

@@ -72,13 +72,16 @@ class EmotionState:
     rule: EmotionRule
     value: int
     """Points; at most 100, no floor."""
+    last_change: int = 0
+    """What the last reply changed, after clipping and capping."""
 
     def advance(self, appraisal: Appraisal) -> EmotionState:
         """The state after a reply that was appraised so."""
         change, limit = appraisal.change, self.rule.clip
         if limit is not None:
             change = max(-limit, min(limit, change))
-        return replace(self, value=min(CEILING, self.value + change))
+        value = min(CEILING, self.value + change)
+        return replace(self, value=value, last_change=value - self.value)
 
     @property
     def verdict(self) -> Verdict:
@@ -97,14 +100,15 @@ class EmotionState:
         """RLVER's reward: max(e, 0) / 100."""
         return self.mood / CEILING
 
-    def gain(self, before: EmotionState) -> float:
-        """The turn reward: the change of the emotion in tens of points."""
-        return (self.value - before.value) / 10
+    @property
+    def gain(self) -> float:
+        """The turn reward of the last reply: the change of the emotion in tens of points."""
+        return self.last_change / 10
 
-    def record(self, before: EmotionState) -> Mapping[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         """JSON-safe facts of the last reply, kept with its turn."""
         return {
             "emotion": self.value,
-            "emotion_change": self.value - before.value,
+            "emotion_change": self.last_change,
             "band": str(band(self.value)),
         }

@@ -156,11 +156,14 @@ class EmpaState:
         """1 on success, otherwise the part of the initial distance that is gone."""
         return 1.0 if self.verdict is Verdict.SUCCESS else self.mood / 100
 
-    def gain(self, before: EmpaState) -> float:
-        """The turn reward: MAPO's incremental distance."""
-        return before.distance - self.distance
+    @property
+    def gain(self) -> float:
+        """The turn reward of the last reply: MAPO's incremental distance."""
+        if not self.moves:
+            return 0.0
+        return distance(self.path[-2], self.rule.tolerance) - self.distance
 
-    def record(self, before: EmpaState) -> Mapping[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         """JSON-safe facts of the last reply, kept with its turn."""
         return {
             "position": list(self.position),

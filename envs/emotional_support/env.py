@@ -24,6 +24,7 @@ from turngym.envs.emotional_support.empa import (
     EmpaState,
     deficit,
 )
+from turngym.envs.emotional_support.expert import expert
 from turngym.envs.emotional_support.features import spoken
 from turngym.envs.emotional_support.profiles import Profile, bundled, split_of
 from turngym.envs.emotional_support.rule_user import RuleUser
@@ -138,20 +139,20 @@ class EmotionalSupport(TextEnv):
     def step(self, action: Message | str) -> StepResult:
         """Say something; nothing changes when a simulator fails."""
         assert isinstance(action, Message) and self.state is not None  # TextEnv sees to it
-        before, scene, reply = self.state, self.scene, spoken(action.content)
+        scene, reply = self.scene, spoken(action.content)
         appraisal = self.simulator.appraise(scene, reply, self._draw())
-        state = before.advance(appraisal)
+        state = self.state.advance(appraisal)
         scene = replace(scene, heard=(*scene.heard, reply), mood=state.mood, verdict=state.verdict)
         answer = self.simulator.speak(scene, appraisal, self._draw())
         self.state, self.scene = state, replace(scene, said=(*scene.said, answer))
         over = state.verdict is not Verdict.OPEN or says_goodbye(answer)
         last = over or self.turn + 1 >= (self.max_turns or 0)
         info: dict[str, Any] = {
-            **state.record(before),
+            **state.record(),
             "outcome": state.outcome,
             "success": state.verdict is Verdict.SUCCESS,
-            "turn_reward": state.gain(before),
-            "rewards": {"emotion": state.outcome, "gain": state.gain(before)},
+            "turn_reward": state.gain,
+            "rewards": {"emotion": state.outcome, "gain": state.gain},
             "feedback": appraisal.reason,
             "features": sorted(name for name, seen in appraisal.features.items() if seen),
             "status": "ok" if reply.strip() else "invalid_action",
@@ -173,6 +174,10 @@ class EmotionalSupport(TextEnv):
         if profile.script is not None:
             hidden |= {"feeling": profile.script.feeling, "trigger": profile.script.trigger}
         return Privileged(hidden_state=hidden, notes=f"{profile.persona} {profile.wish}")
+
+    def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
+        """What the scripted supporter says next (`emotional_support.expert`)."""
+        return expert(messages, noise=noise, seed=seed)
 
     def _choose(self, task_id: object, split: str) -> Profile:
         if task_id is not None:

@@ -156,7 +156,7 @@ def _names(text: str, family: str) -> bool:
 
 
 def _only_facts(text: str) -> bool:
-    questions = re.findall(r"[^.!?]*\?", text)
+    questions = [part for part in re.split(r"(?<=[.!?])", text) if part.endswith("?")]
     return bool(questions) and all(CLOSED.search(question) for question in questions)
 
 

@@ -126,17 +126,20 @@ class LLMUser:
         failure: type[NotTheAgentsFault],
     ) -> T:
         messages = (system("You answer with one JSON object."), user(prompt))
+        fault: ValueError | None = None
+        text = ""
         for attempt in range(self.attempts):
             context = Context(episode=f"simulated-user/{seed}/{attempt}", new=messages)
             completion = call(self.agent, context, sampling=self.sampling, seed=seed + attempt)
+            text = completion.message.content
             try:
-                return read(completion.message.content)
+                return read(text)
             except ValueError as error:
-                last, text = error, completion.message.content
+                fault = error
         raise failure(
-            f"the simulated user gave nothing usable in {self.attempts} attempts: {last}; "
+            f"the simulated user gave nothing usable in {self.attempts} attempts: {fault}; "
             f"the last answer began {text[:200]!r}. Try a stronger model or more attempts."
-        ) from last
+        ) from fault
 
 
 def read_plan(text: str) -> Appraisal:

@@ -12,11 +12,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from turngym.envs.retrieval.passages import Hit, Passage, check_k
+from turngym.envs.retrieval.passages import Hit, Passage, check_k, read_corpus
 from turngym.errors import DataError, MissingExtraError
 
 __all__ = ["BM25"]
@@ -65,14 +65,47 @@ class BM25:
             folder: where indexes are kept; None is `$XDG_CACHE_HOME/turngym/bm25`.
             heap_bytes: as above.
         """
+        return cls._kept(_content_key(passages), lambda: passages, folder, heap_bytes)
+
+    @classmethod
+    def of_file(
+        cls,
+        path: str | Path,
+        folder: str | Path | None = None,
+        *,
+        heap_bytes: int = 512_000_000,
+    ) -> BM25:
+        """The index of a corpus file (`read_corpus`), read only when it has to be built.
+
+        Its path, size and time of change are the key of the cache, so that millions of passages
+        open at once.
+
+        Raises:
+            DataError: the file is missing or malformed, or an id comes twice.
+        """
+        try:
+            file = Path(path).resolve()
+            found = file.stat()
+        except OSError as error:
+            raise DataError(f"cannot read the corpus {path}: {error.strerror}") from error
+        key = _digest(f"{file}/{found.st_size}/{found.st_mtime_ns}".encode())
+        return cls._kept(key, lambda: read_corpus(file), folder, heap_bytes)
+
+    @classmethod
+    def _kept(
+        cls,
+        key: str,
+        passages: Callable[[], Iterable[Passage]],
+        folder: str | Path | None,
+        heap_bytes: int,
+    ) -> BM25:
         home = Path(folder) if folder is not None else _default_folder()
-        target = home / _key(passages)
-        tantivy = _import_tantivy()
+        target = home / key
         if not target.is_dir():
             home.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=".building-", dir=home))
             try:
-                _build(tantivy, passages, partial, heap_bytes)
+                _build(_import_tantivy(), passages(), partial, heap_bytes)
                 partial.rename(target)  # whole or not at all, also when two processes build
             except OSError:
                 if not target.is_dir():
@@ -138,16 +171,18 @@ def _build(tantivy: Any, passages: Iterable[Passage], folder: Path | None, heap:
     index.register_tokenizer(_ANALYZER, _english(tantivy))
     writer = index.writer(heap, 1)  # one thread: passages keep their order
     seen = set[str]()
-    for passage in passages:
-        if passage.id in seen:
-            raise DataError(f"passage id {passage.id!r} comes twice: ids must be distinct")
-        seen.add(passage.id)
-        document = tantivy.Document()
-        document.add_bytes("passage", _pack(passage))
-        document.add_text("contents", f"{passage.title}\n{passage.text}")
-        writer.add_document(document)
-    writer.commit()
-    writer.wait_merging_threads()
+    try:
+        for passage in passages:
+            if passage.id in seen:
+                raise DataError(f"passage id {passage.id!r} comes twice: ids must be distinct")
+            seen.add(passage.id)
+            document = tantivy.Document()
+            document.add_bytes("passage", _pack(passage))
+            document.add_text("contents", f"{passage.title}\n{passage.text}")
+            writer.add_document(document)
+        writer.commit()
+    finally:
+        writer.wait_merging_threads()  # gives the writer up: nothing is written after this
     index.reload()
     return index
 
@@ -175,10 +210,14 @@ def _import_tantivy() -> Any:
     return tantivy
 
 
-def _key(passages: Iterable[Passage]) -> str:
+def _content_key(passages: Iterable[Passage]) -> str:
+    return _digest(*map(_pack, passages))
+
+
+def _digest(*parts: bytes) -> str:
     state = hashlib.sha256(f"{_FORMAT}/{_import_tantivy().__version__}".encode())
-    for passage in passages:
-        state.update(_pack(passage) + b"\n")
+    for part in parts:
+        state.update(b"\n" + part)
     return state.hexdigest()[:32]
 
 

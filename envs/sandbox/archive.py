@@ -3,11 +3,11 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Change", "Snapshot", "changes", "pack", "tree", "unrooted"]
+__all__ = ["Change", "Snapshot", "changes", "contents", "pack", "tree", "unrooted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +96,15 @@ def unrooted(archive: bytes) -> bytes:
                         member.linkname = member.linkname.partition("/")[2]
                     out.addfile(member, content)
     return buffer.getvalue()
+
+
+def contents(archive: bytes, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Content of the regular files whose path is `wanted`."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as bundle:
+        for member in bundle:
+            path = member.name.removeprefix("./")
+            if member.isfile() and wanted(path):
+                handle = bundle.extractfile(member)
+                found[path] = handle.read() if handle else b""
+    return found

@@ -23,7 +23,7 @@ from turngym.envs.sandbox.shell import Reply, Shell, drain
 from turngym.envs.sandbox.spec import PINNED, ExecResult, SandboxSpec
 from turngym.errors import InfraFailure, UsageError
 
-__all__ = ["DockerSandbox"]
+__all__ = ["DockerSandbox", "image_seed"]
 
 _BASH = ["bash", "--noprofile", "--norc"]
 _ARCHIVE_LIMIT = 4_000_000_000
@@ -162,7 +162,26 @@ class DockerSandbox:
         """A second sandbox with the same files; processes are not captured."""
         return DockerSandbox(self.spec, self.snapshot())
 
-    def exec_as(self, command: list[str], user: str, timeout_s: float) -> ExecResult:
+    def provide(self, folder: str, archive: bytes) -> None:
+        """Unpack a tar archive in `folder` as root: commands can read it and cannot change it.
+
+        Only folders on tmpfs, such as those under /run, can take it.
+        """
+        assert self._warden is not None
+        quoted = shlex.quote(folder)
+        reply = self._warden.feed(
+            f"rm -rf {quoted} && mkdir -p {quoted} && tar -x --no-same-owner -C {quoted} -f -",
+            archive,
+            timeout_s=60,
+        )
+        if reply.exit_code != 0:
+            raise InfraFailure(
+                f"cannot provide {folder}: {reply.output.decode('utf-8', 'replace')}"
+            )
+
+    def exec_as(
+        self, command: list[str], user: str, timeout_s: float, stdin: bytes | None = None
+    ) -> ExecResult:
         """Run a program by a request of its own (55 ms): no shell that the agent used is involved.
 
         The exit code comes from the daemon, so nothing inside can forge it.
@@ -170,9 +189,17 @@ class DockerSandbox:
         began = time.monotonic()
         with translated("starting a program in the sandbox"):
             made = self._api.exec_create(
-                self._container, command, user=user, environment=self._environment()
+                self._container,
+                command,
+                user=user,
+                environment=self._environment(),
+                workdir=self.spec.workdir,
+                stdin=stdin is not None,
             )["Id"]
             connection, release = _connection(self._api.exec_start(made, socket=True))
+            if stdin is not None:
+                connection.sendall(stdin)
+                connection.shutdown(socket.SHUT_WR)
             reply = drain(connection, timeout_s, self.spec.limits.output_bytes)
             release()
             code = None if not reply.closed else self._api.exec_inspect(made)["ExitCode"]
@@ -229,7 +256,10 @@ class DockerSandbox:
         limits = self.spec.limits
         uid, _, gid = self.spec.user.partition(":")
         scratch = f"rw,exec,nosuid,nodev,size={limits.disk_mb}m"
-        tmpfs = {"/tmp": f"{scratch},mode=1777", "/run": "rw,nosuid,nodev,noexec,size=8m"}
+        tmpfs = {
+            "/tmp": f"{scratch},mode=1777",
+            "/run": "rw,nosuid,nodev,noexec,size=64m,mode=0755",
+        }
         if self.spec.disk == "tmpfs":
             tmpfs[self.spec.workdir] = f"{scratch},uid={uid},gid={gid or uid},mode=0755"
         config: dict[str, Any] = {

@@ -5,6 +5,7 @@ Known forms: SWE-bench (all versions; v5 brings image, eval_script, log_parser),
 Multi-SWE-bench (org, repo, number, fix_patch).
 """
 
+import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Task:
     """What runs the tests when there is no script; empty: by repository and test files."""
     test_files: tuple[str, ...] = ()
     """Paths that the task's tests live in; empty: those that test_patch touches."""
+    files: Mapping[str, str] | None = None
+    """The whole repository inline, for tiny tasks; None: it lies in the image."""
 
 
 def form_of(row: Mapping[str, Any]) -> Form:
@@ -129,7 +132,7 @@ def read_rows(path: str | Path) -> Iterable[Mapping[str, Any]]:
 
 def _parquet_rows(file: Path) -> Iterable[Mapping[str, Any]]:
     try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+        parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise DataError(f"{file}: reading parquet needs pyarrow: pip install pyarrow") from error
     rows: list[Mapping[str, Any]] = parquet.read_table(file).to_pylist()
@@ -183,6 +186,7 @@ def _bench(row: Mapping[str, Any], image: str = "", form: Form = "swe-bench") ->
         eval_script=_text(row, "eval_script"),
         test_command=_text(row, "test_command"),
         test_files=tuple(row.get("test_files") or ()),
+        files=row.get("files"),
     )
 
 

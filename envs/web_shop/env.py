@@ -115,9 +115,11 @@ class WebShop(TextEnv):
         if not hasattr(self, "_session"):
             return Privileged()
         goal = self._session.goal
+        # Short pages show no ids: there the name is what an agent can come to know.
+        brief = self.settings.observation == "brief"
         clicks = [goal.target.asin.lower(), *(option.value for option in goal.options), "buy now"]
         return Privileged(
-            references=(goal.target.asin,),
+            references=(goal.target.title if brief else goal.target.asin,),
             gold_actions=(
                 f"search[{_BRACKETS.sub(' ', goal.target.title.lower())}]",
                 *(f"click[{name}]" for name in clicks),

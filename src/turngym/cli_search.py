@@ -25,7 +25,6 @@ def serve_search(
         turngym serve-search corpus.jsonl --port 8000
     """
     from turngym.envs.retrieval.bm25 import BM25
-    from turngym.envs.retrieval.passages import read_corpus
     from turngym.envs.retrieval.server import make_app
     from turngym.errors import MissingExtraError
 
@@ -33,6 +32,6 @@ def serve_search(
         from aiohttp import web
     except ImportError as error:
         raise MissingExtraError("aiohttp", "serve") from error
-    index = BM25.cached(tuple(read_corpus(corpus)), cache)
+    index = BM25.of_file(corpus, cache)
     typer.echo(f"{len(index)} passages at http://{host}:{port}/retrieve", err=True)
     web.run_app(make_app(index), host=host, port=port, print=None)

@@ -250,12 +250,12 @@ def finish(
         clip_scale: [K].
         returns: [K] targets of a value head.
     """
-    counted = batch.turn_mask
+    mask = batch.turn_mask
     return Credit(
-        turn=torch.where(counted, turn, 0).float(),
-        clip_scale=None if clip_scale is None else torch.where(counted, clip_scale, 1).float(),
+        turn=torch.where(mask, turn, 0).float(),
+        clip_scale=None if clip_scale is None else torch.where(mask, clip_scale, 1).float(),
         weight=None if kept is None else spread(kept.float(), batch.turn_of_token),
-        returns=None if returns is None else torch.where(counted, returns, 0).float(),
+        returns=None if returns is None else torch.where(mask, returns, 0).float(),
         metrics=norm_metrics(norms),
     )
 

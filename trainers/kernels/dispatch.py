@@ -74,7 +74,7 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _on_gpu(arguments: Iterable[object]) -> bool:
+def _on_gpu(arguments: Iterable[Any]) -> bool:
     on_gpu = False
     for value in arguments:
         if isinstance(value, Tensor):

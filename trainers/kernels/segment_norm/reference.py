@@ -76,7 +76,7 @@ def segment_norm(
         weight: [n]: how often a row counts in the statistics (tokens of a turn); None: once.
     """
     wide = torch.float32 if values.device.type == "mps" else torch.float64
-    x = values.to(wide) if mask is None else torch.where(mask, values.to(wide), 0)
+    x = values.to(wide) if mask is None else values.to(wide).masked_fill(~mask, 0)
     share = _share(x, mask, source, weight)
 
     count = segment_sum(share, key, num_keys)
@@ -84,7 +84,7 @@ def segment_norm(
     mean = segment_sum(share * x, key, num_keys) / count.clamp(min=1)
     if rule.singleton == "raw":
         mean = torch.where(one, 0, mean)
-    centred = x - mean[key]
+    centred = x - mean.index_select(0, key)
     var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
     floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
     flat = (var.sqrt() <= floor) & (count > 1)
@@ -92,12 +92,12 @@ def segment_norm(
     factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
     lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
     factor = torch.where(flat, 0, torch.where(one, lone, factor))
-    result = centred * factor[key]
+    result = centred * factor.index_select(0, key)
     kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
     if rule.singleton == "drop":
         kept = kept & ~one[key]
     return Normed(
-        values=(result if mask is None else torch.where(mask, result, 0)).float(),
+        values=(result if mask is None else result.masked_fill(~mask, 0)).float(),
         kept=kept,
         singletons=one.sum().float(),
         flat=flat.sum().float(),
@@ -109,5 +109,5 @@ def _share(x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor
     share = torch.ones_like(x) if weight is None else weight.to(x.dtype)
     for rows in (mask, source):
         if rows is not None:
-            share = torch.where(rows, share, 0)
+            share = share.masked_fill(~rows, 0)
     return share

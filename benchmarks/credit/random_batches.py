@@ -9,12 +9,13 @@ import torch
 from turngym.trainers.types import TurnBatch
 
 GROUP = 8
+STATES = 30
 
 
 def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> TurnBatch:
     """Trajectories of up to `max_tokens` tokens, some 43 % of them sampled; 0: one token per turn.
 
-    Two fifths of the turn states of a group are shared between its members, as in GiGPO's setting.
+    The turns of a group fall on 40 states, so that its members meet in them, as in GiGPO's setting.
     """
     draw = torch.Generator().manual_seed(seed)
     lengths = torch.randint(4, 21, (num_trajectories,), generator=draw)
@@ -22,6 +23,7 @@ def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> T
     num_turns = int(cu_turns[-1])
     traj = torch.repeat_interleave(torch.arange(num_trajectories), lengths)
     index = torch.arange(num_turns) - cu_turns[traj]
+    states = torch.randint(0, 40, (num_turns,), generator=draw)
     if max_tokens:
         # a trajectory fills 1/2 to all of the row; each turn takes an equal share, 43 % sampled
         share = 0.5 + 0.5 * torch.rand(num_trajectories, generator=draw)
@@ -45,7 +47,7 @@ def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> T
         cu_turns=cu_turns,
         turn_index=index,
         exchange_of_turn=index,
-        anchor_of_turn=torch.randint(0, 40, (num_turns,), generator=draw),
+        anchor_of_turn=torch.unique(traj // GROUP * 40 + states, return_inverse=True)[1],
         turn_rewards=torch.randn(num_turns, generator=draw),
         reward_mask=torch.ones(num_turns, dtype=torch.bool),
         loss_mask=torch.ones(num_turns, dtype=torch.bool),

@@ -13,7 +13,7 @@ from turngym.envs.emotional_support.rule_speech import CLUES
 from turngym.envs.emotional_support.situations import SITUATIONS
 from turngym.types import Completion, Context, Message, Sampling, assistant
 
-__all__ = ["CARELESS", "Supporter", "careless_reply", "supportive_reply"]
+__all__ = ["CARELESS", "Supporter", "careless", "expert"]
 
 MEETING = (
     "You feel {feeling} about your {topic}. No wonder.",
@@ -46,24 +46,26 @@ CARELESS = (
 )
 
 
-def supportive_reply(
-    messages: Sequence[Message], rng: np.random.Generator, *, skill: float = 1.0
-) -> str:
+def expert(messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
     """A reply that meets the feeling and then gives what the person seems to want.
 
     Args:
         messages: the visible conversation.
-        rng: chooses among phrasings.
-        skill: probability of each half being right; otherwise it is drawn from everything.
+        noise: probability of taking up a wrong feeling, and of guessing the wish; a careless reply
+            comes with a quarter of it.
+        seed: keys the mistakes.
     """
+    rng = np.random.default_rng(seed)
     said = " ".join(message.content for message in messages if message.role == "user")
     replied = sum(message.role == "assistant" for message in messages)
     feeling = next((name for name in FEELINGS if re.search(rf"\b{name}\b", said)), "sad")
     situation = next((each for each in SITUATIONS if each.event in said), SITUATIONS[0])
     intent = _intent_in(said)
-    if rng.random() > skill:
+    if rng.random() < noise / 4:
+        return careless(seed)
+    if rng.random() < noise:
         feeling = str(rng.choice(list(FEELINGS)))
-    if rng.random() > skill:
+    if rng.random() < noise:
         intent = list(Intent)[int(rng.integers(len(Intent)))]
     meeting = MEETING[replied % len(MEETING)].format(feeling=feeling, topic=situation.topic)
     choices = ASKING if intent is None else FITTING[intent]
@@ -72,9 +74,9 @@ def supportive_reply(
     return f"{meeting} {choices[turn % len(choices)].format(deed=deed)}"
 
 
-def careless_reply(rng: np.random.Generator) -> str:
+def careless(seed: int = 0) -> str:
     """Something that hurts or misses."""
-    return CARELESS[int(rng.integers(len(CARELESS)))]
+    return CARELESS[int(np.random.default_rng([seed, 1]).integers(len(CARELESS)))]
 
 
 def _intent_in(said: str) -> Intent | None:
@@ -87,16 +89,18 @@ def _intent_in(said: str) -> Intent | None:
 
 
 class Supporter:
-    """An agent that plays `supportive_reply`, or `careless_reply` with probability `carelessness`."""
+    """An agent without token ids that plays `expert`, or always `careless`.
 
-    def __init__(self, *, skill: float = 1.0, carelessness: float = 0.0) -> None:
-        self.skill, self.carelessness = skill, carelessness
+    Args:
+        noise: of the expert; None plays carelessly.
+    """
+
+    def __init__(self, *, noise: float | None = 0.0) -> None:
+        self.noise = noise
 
     async def act(self, context: Context, *, sampling: Sampling, seed: int) -> Completion:
-        """A text reply without token ids; `sampling` does not matter."""
-        rng = np.random.default_rng(seed)
-        if rng.random() < self.carelessness:
-            return Completion(message=assistant(careless_reply(rng)))
-        return Completion(
-            message=assistant(supportive_reply(context.messages, rng, skill=self.skill))
-        )
+        """The reply; `sampling` does not matter."""
+        if self.noise is None:
+            return Completion(message=assistant(careless(seed)))
+        reply = expert(context.messages, noise=self.noise, seed=seed)
+        return Completion(message=assistant(reply))

@@ -1,0 +1,195 @@
+"""Conversational QA: steps a second with 512 episodes alive, index build and query latency.
+
+    python benchmarks/conversational_qa.py                   # 1,000 and 100,000 passages, about 30 s
+    python benchmarks/conversational_qa.py --sizes 1000000   # a million passages, a minute or two
+
+Prints the figures and writes them to benchmarks/results/conversational_qa.json. The peer of the index is
+bm25s (pip install bm25s; left out when missing), with the same formula, k1, b, tokens and 10 hits, after a
+check that both give the same scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import turngym
+from turngym.agents.scripted import ScriptedAgent
+from turngym.envs.conversational_qa.expert import expert
+from turngym.envs.retrieval.bm25 import BM25
+from turngym.trainers.episode import Group, RolloutConfig
+from turngym.trainers.rollout import rollout
+
+OUT = Path(__file__).parent / "results" / "conversational_qa.json"
+HITS = 10
+
+
+def corpus(size: int, vocabulary: int = 60_000, seed: int = 0) -> list[list[str]]:
+    """Texts of 30 to 80 words, word frequencies as 1 / rank; no word is stemmed or a stop word."""
+    rng = random.Random(seed)
+    words = [f"w{number}x" for number in range(vocabulary)]
+    weights = [1 / rank for rank in range(1, vocabulary + 1)]
+    lengths = [rng.randint(30, 80) for _ in range(size)]
+    drawn = iter(rng.choices(words, weights, k=sum(lengths)))
+    return [[next(drawn) for _ in range(length)] for length in lengths]
+
+
+def queries(count: int, seed: int = 1) -> list[str]:
+    """Four words each, of middle frequency: what is left of a question without stop words."""
+    rng = random.Random(seed)
+    return [" ".join(f"w{rng.randint(200, 20_000)}x" for _ in range(4)) for _ in range(count)]
+
+
+def latency(search: Callable[[str], object], texts: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of single queries, each asked once."""
+    times = []
+    for text in texts:
+        start = time.perf_counter()
+        search(text)
+        times.append(1e3 * (time.perf_counter() - start))
+    cuts = statistics.quantiles(times, n=100)
+    return {"p50_ms": round(cuts[49], 3), "p95_ms": round(cuts[94], 3)}
+
+
+def write_corpus(path: Path, texts: Sequence[Sequence[str]]) -> None:
+    """JSON lines as Search-R1 has them."""
+    with path.open("w", encoding="utf-8") as file:
+        for number, words in enumerate(texts):
+            contents = '""\n' + " ".join(words)
+            file.write(json.dumps({"id": str(number), "contents": contents}) + "\n")
+
+
+def index_figures(size: int) -> dict[str, Any]:
+    """Build, reopening, disk, latency, and the peer."""
+    texts = corpus(size)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write_corpus(folder / "corpus.jsonl", texts)
+        start = time.perf_counter()
+        BM25.of_file(folder / "corpus.jsonl", folder / "cache")
+        built = time.perf_counter() - start
+        start = time.perf_counter()
+        index = BM25.of_file(folder / "corpus.jsonl", folder / "cache")
+        opened = time.perf_counter() - start
+        disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
+        asked = queries(500)
+        figures: dict[str, Any] = {
+            "build_s": round(built, 2),
+            "open_s": round(opened, 3),
+            "disk_mb": round(disk / 2**20, 1),
+            **latency(lambda text: index.search([text], HITS), asked),
+        }
+        figures["bm25s"] = peer_figures(texts, asked, index)
+    finally:
+        shutil.rmtree(folder)
+    return figures
+
+
+def peer_figures(texts: list[list[str]], asked: list[str], index: BM25) -> dict[str, Any] | None:
+    """bm25s on the same texts; None when it is not installed."""
+    try:
+        import bm25s
+    except ImportError:
+        return None
+    start = time.perf_counter()
+    peer = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+    peer.index(texts, show_progress=False)
+    built = time.perf_counter() - start
+
+    def search(text: str) -> Any:
+        return peer.retrieve([text.split()], k=HITS, show_progress=False)
+
+    worst = 0.0
+    for text in asked[:50]:
+        ours = [hit.score for hit in index.search([text], HITS)[0]]
+        # Lucene left the constant k1 + 1 out of its formula; tantivy has it.
+        theirs = [2.2 * float(score) for score in search(text).scores[0]]
+        gaps = [abs(a - b) / max(a, 1e-9) for a, b in zip(ours, theirs, strict=False)]
+        worst = max([worst, *gaps])
+    # tantivy stores the length of a text in one byte: lengths above 40 words are rounded.
+    if worst > 0.05:
+        raise SystemExit(f"scores differ from bm25s by {worst:.1%}: not the same computation")
+    fewer = asked[:100]
+    return {
+        "version": version("bm25s"),
+        "largest_score_difference": round(worst, 4),
+        "build_s": round(built, 2),
+        **latency(search, fewer),
+    }
+
+
+def steps_per_second(size: str | None, episodes: int = 512) -> dict[str, float]:
+    """Rollout with the scripted agent, all episodes alive at once."""
+    env = turngym.make("turngym/ConversationalQA-v0", size=size)
+    ids = env.tasks("train")[:episodes]
+    groups = [Group(key=str(n), task_id=id, seed=n, size=1) for n, id in enumerate(ids)]
+    agent = ScriptedAgent(lambda context: expert(context.messages))
+    config = RolloutConfig(concurrency=episodes)
+
+    def make() -> turngym.TextEnv:
+        return turngym.make("turngym/ConversationalQA-v0", size=size)
+
+    rollout(make, agent, groups[:16], config)
+    start = time.perf_counter()
+    played = rollout(make, agent, groups, config)
+    seconds = time.perf_counter() - start
+    assert all(trajectory.success for trajectory in played)
+    turns = sum(len(trajectory.turns) for trajectory in played)
+    return {"rollout_steps_per_s": round(turns / seconds), **stepping(env, ids)}
+
+
+def stepping(env: turngym.TextEnv, ids: Sequence[str]) -> dict[str, float]:
+    """The environment alone: a search in every step, each query new; then forks."""
+    count = 0
+    start = time.perf_counter()
+    for number, task_id in enumerate(ids):
+        env.reset(seed=0, options={"task_id": task_id})
+        for turn in range(3):
+            env.step(f"<search> mayor of town number {number} {turn} </search>")
+            count += 1
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    for _ in range(1000):
+        env.fork()
+    return {
+        "steps_per_s": round(count / seconds),
+        "fork_us": round(1e3 * (time.perf_counter() - start)),
+    }
+
+
+def main() -> None:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 100_000])
+    arguments = parser.parse_args()
+    result: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"index": {}}
+    result["machine"] = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    result["date"] = datetime.now(UTC).date().isoformat()
+    result["versions"] = {name: version(name) for name in ("turngym", "tantivy")}
+    result["environment"] = {name or "default": steps_per_second(name) for name in (None, "demo")}
+    for size in arguments.sizes:
+        result["index"][str(size)] = index_figures(size)
+    result["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+    text = json.dumps(result, indent=2) + "\n"
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

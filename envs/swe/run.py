@@ -1,0 +1,149 @@
+"""Evaluate many answers: workers, resume, repeats, and SWE-bench's folder of logs and reports."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from turngym.envs.swe.evaluate import EvalSettings, evaluate
+from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.tasks import Form, Task, read_tasks, task_of
+from turngym.envs.swe.verdict import InstanceResult, Verdict, instance_report, run_report
+from turngym.errors import DataError, closest
+
+__all__ = ["RunSettings", "load_tasks", "read_reports", "run_evaluation", "summarise"]
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How a run is carried out."""
+
+    out: Path
+    run_id: str = "run"
+    workers: int = 1
+    resume: bool = False
+    """Keep verdicts that a former run of the same id wrote; infra failures are tried again."""
+    repeat: int = 1
+    """Evaluate each answer so often; verdicts that differ make it ambiguous."""
+    evaluation: EvalSettings = EvalSettings()
+
+
+def load_tasks(source: str, form: Form | None = None, split: str = "test") -> tuple[Task, ...]:
+    """Tasks of a file, or of a data set on the Hugging Face hub when no such file exists.
+
+    Raises:
+        DataError: neither a file nor a hub id, or faulty rows.
+    """
+    if Path(source).exists() or source.count("/") != 1:
+        return read_tasks(source, form)
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            f"{source} is no file here; to load it from the hub: pip install datasets"
+        ) from error
+    return tuple(task_of(row, form) for row in datasets.load_dataset(source, split=split))
+
+
+def run_evaluation(
+    tasks: Sequence[Task],
+    predictions: Sequence[Prediction],
+    settings: RunSettings,
+    progress: Callable[[InstanceResult], None] = lambda result: None,
+) -> Mapping[str, Any]:
+    """Evaluate all predictions and write the reports; gives the run report.
+
+    Files: `OUT/logs/run_evaluation/RUN_ID/MODEL/INSTANCE/{report.json,test_output.txt}` and
+    `OUT/MODEL.RUN_ID.json`, as SWE-bench has them.
+
+    Raises:
+        DataError: a prediction for a task that the data set does not hold, or several models.
+    """
+    by_id = {task.instance_id: task for task in tasks}
+    for prediction in predictions:
+        if prediction.instance_id not in by_id:
+            near = closest(prediction.instance_id, by_id)
+            raise DataError(f"no task {prediction.instance_id!r} in the data set.{near}")
+    models = sorted({prediction.model for prediction in predictions})
+    if len(models) > 1:
+        raise DataError(f"one run has one model, got {', '.join(models)}; split the predictions")
+    folder = _folder(settings, models[0] if models else "none")
+    reports = dict(read_reports(folder)) if settings.resume else {}
+    kept = {i for i, body in reports.items() if body["verdict"] != Verdict.INFRA_FAILURE}
+    todo = [prediction for prediction in predictions if prediction.instance_id not in kept]
+    for result in _results(by_id, todo, settings):
+        body = _write(folder, result)
+        reports[result.instance_id] = body
+        progress(result)
+    answered = {p.instance_id: reports[p.instance_id] for p in predictions}
+    report = run_report(answered, by_id)
+    name = f"{(models[0] if models else 'none').replace('/', '__')}.{settings.run_id}.json"
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def read_reports(folder: Path) -> Mapping[str, Report]:
+    """The instance reports below a model's folder, by instance."""
+    found: dict[str, Report] = {}
+    for file in sorted(folder.glob("*/report.json")):
+        try:
+            found |= json.loads(file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            continue  # written halfway when a run was killed: evaluated again
+    return found
+
+
+def summarise(report: Mapping[str, Any]) -> str:
+    """A few lines for people."""
+    total, resolved = report["submitted_instances"], report["resolved_instances"]
+    lines = [f"resolved {resolved} of {total} submitted ({report['total_instances']} tasks)"]
+    for name in ("unresolved", "suspicious", "empty_patch", "timeout", "ambiguous_failure"):
+        lines.append(f"  {name.replace('_', ' ')}: {report[f'{name}_instances']}")
+    lines.append(f"  infra failures, which say nothing: {report['infra_failure_instances']}")
+    lines += [f"  {i}: {why[:300]}" for i, why in report["failure_reasons"].items()]
+    return "\n".join(lines)
+
+
+def _results(
+    tasks: Mapping[str, Task], todo: Iterable[Prediction], settings: RunSettings
+) -> Iterator[InstanceResult]:
+    with ThreadPoolExecutor(max_workers=settings.workers) as pool:
+        waiting = [pool.submit(_repeated, tasks[p.instance_id], p, settings) for p in todo]
+        for future in as_completed(waiting):
+            yield future.result()
+
+
+def _repeated(task: Task, prediction: Prediction, settings: RunSettings) -> InstanceResult:
+    results = [evaluate(task, prediction, settings.evaluation) for _ in range(settings.repeat)]
+    verdicts = [result.verdict for result in results]
+    if len(set(verdicts)) == 1:
+        return results[0]
+    counts = ", ".join(f"{v} {verdicts.count(v)}x" for v in sorted(set(verdicts)))
+    return replace(
+        results[0],
+        verdict=Verdict.AMBIGUOUS,
+        reason=f"flaky: {counts}",
+        evidence=(*results[0].evidence, f"verdicts of {settings.repeat} runs: {counts}"),
+    )
+
+
+def _folder(settings: RunSettings, model: str) -> Path:
+    return settings.out / "logs" / "run_evaluation" / settings.run_id / model.replace("/", "__")
+
+
+def _write(folder: Path, result: InstanceResult) -> Report:
+    place = folder / result.instance_id.replace("/", "__")
+    place.mkdir(parents=True, exist_ok=True)
+    report = instance_report(result)
+    (place / "test_output.txt").write_text(result.log, encoding="utf-8")
+    # Whole or not at all, so that --resume never reads half a report.
+    half = place / "report.json.part"
+    half.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    half.replace(place / "report.json")
+    body: Report = report[result.instance_id]
+    return body

@@ -1,0 +1,110 @@
+"""`turngym swe`: evaluate patches in sandboxes that cannot be fooled."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "evaluate_command", "report", "validate"]
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+Dataset = Annotated[str, typer.Option(help="Task rows: .jsonl, .json, .parquet, or a hub id.")]
+Out = Annotated[Path, typer.Option(help="Folder for logs and reports.")]
+Workers = Annotated[int, typer.Option(min=1, help="Answers evaluated at the same time.")]
+RunId = Annotated[str, typer.Option(help="Name of the run in file names.")]
+Repeat = Annotated[int, typer.Option(min=1, help="Runs per answer; differing verdicts are flaky.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds for the tests of one answer.")]
+Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
+
+
+@app.command("eval")
+def evaluate_command(
+    dataset: Dataset,
+    predictions: Annotated[str, typer.Option(help="A predictions file, `gold` or `empty`.")],
+    out: Out = Path("swe-eval"),
+    workers: Workers = 1,
+    resume: Annotated[bool, typer.Option(help="Keep the verdicts of a former run.")] = False,
+    run_id: RunId = "run",
+    repeat: Repeat = 1,
+    timeout: Timeout = 1800.0,
+    sealed: Annotated[bool, typer.Option(help="Use both graders.")] = True,
+    split: Split = "test",
+) -> None:
+    """Evaluate predictions and write SWE-bench's reports."""
+    from turngym.envs.swe.evaluate import EvalSettings
+    from turngym.envs.swe.predictions import read_predictions, reference_predictions
+    from turngym.envs.swe.run import RunSettings, load_tasks, run_evaluation, summarise
+
+    tasks = load_tasks(dataset, split=split)
+    if predictions in ("gold", "empty"):
+        answers = reference_predictions(tasks, predictions)
+    else:
+        answers = read_predictions(predictions)
+    report = run_evaluation(
+        tasks,
+        answers,
+        RunSettings(
+            out=out,
+            run_id=run_id,
+            workers=workers,
+            resume=resume,
+            repeat=repeat,
+            evaluation=EvalSettings(timeout_s=timeout, sealed=sealed),
+        ),
+        progress=lambda result: typer.echo(f"{result.instance_id}: {result.verdict.value}"),
+    )
+    typer.echo(summarise(report))
+    if report["infra_failure_instances"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def validate(
+    dataset: Dataset,
+    out: Out = Path("swe-validate"),
+    workers: Workers = 1,
+    repeat: Repeat = 1,
+    timeout: Timeout = 1800.0,
+    split: Split = "test",
+) -> None:
+    """Check every task: the reference fix must resolve it, and doing nothing must not.
+
+    Writes `valid.txt`, `invalid.txt` and `flaky.txt` with one task id a line.
+    """
+    from turngym.envs.swe.evaluate import EvalSettings
+    from turngym.envs.swe.run import load_tasks
+    from turngym.envs.swe.validate import validate_tasks
+
+    tasks = load_tasks(dataset, split=split)
+    checks = validate_tasks(
+        tasks, workers=workers, repeat=repeat, settings=EvalSettings(timeout_s=timeout)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("valid", "invalid", "flaky"):
+        ids = [check.instance_id for check in checks if check.outcome == name]
+        (out / f"{name}.txt").write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
+        typer.echo(f"{name}: {len(ids)}")
+    for check in checks:
+        if check.outcome != "valid":
+            typer.echo(f"  {check.instance_id}: {check.reason}")
+    if any(check.outcome != "valid" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="OUT/logs/run_evaluation/RUN_ID/MODEL")],
+    dataset: Annotated[str | None, typer.Option(help="Counts unanswered tasks too.")] = None,
+    split: Split = "test",
+) -> None:
+    """Print the run report of instance reports that lie in a folder."""
+    from turngym.envs.swe.run import load_tasks, read_reports, summarise
+    from turngym.envs.swe.verdict import run_report
+    from turngym.errors import DataError
+
+    reports = read_reports(folder)
+    if not reports:
+        raise DataError(f"no */report.json below {folder}")
+    ids = [task.instance_id for task in load_tasks(dataset, split=split)] if dataset else []
+    typer.echo(summarise(run_report(reports, ids)))

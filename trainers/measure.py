@@ -1,0 +1,81 @@
+"""Which signals a run needs, and whether its environment can feed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from turngym.errors import ConfigError
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.credit import CREDITS
+from turngym.trainers.policy import Policy
+from turngym.trainers.signals import Models, Suite
+from turngym.trainers.types import TurnBatch
+from turngym.types import Privileged
+
+__all__ = ["needed_signals", "open_suite", "require_turn_rewards"]
+
+LEARNS_FROM_TURN_REWARDS = frozenset({"mapo"})
+"""Credit methods that read nothing but turn rewards."""
+
+
+def needed_signals(config: TrainConfig) -> list[str]:
+    """Names of the signals that credit method and loss read.
+
+    Raises:
+        UnknownNameError: no such credit method.
+        ConfigError: wrong settings of it.
+    """
+    method = CREDITS[config.credit.method]
+    needs = method.needs(method.parse(config.credit.model_extra or {}))
+    names = [need.signal for need in needs]
+    if config.loss.kl_coef:
+        names.append("reference")
+    return list(dict.fromkeys(names))
+
+
+def open_suite(config: TrainConfig, policy: Policy, tasks: Sequence[str]) -> Suite:
+    """The signals of a run, fresh.
+
+    Raises:
+        UnknownNameError: no such signal.
+        ConfigError: wrong settings, or an environment that cannot feed a signal.
+    """
+    models = Models(
+        policy=policy.model,
+        tokenizer=policy.tokenizer,
+        initial=lambda: Policy.load(config.policy).model,
+        max_tokens=config.max_tokens_per_forward,
+    )
+    suite = Suite(needed_signals(config), config.signals, models)
+    reader = f"credit method {config.credit.method!r}"
+    suite.check(config.env.id, _Secrets(config, tasks), reader)
+    return suite
+
+
+def require_turn_rewards(config: TrainConfig, batch: TurnBatch) -> None:
+    """Refuse a method that reads turn rewards alone where not one turn has any.
+
+    Raises:
+        ConfigError: names method and environment, and the signals that can stand in.
+    """
+    method = config.credit.method
+    if method in LEARNS_FROM_TURN_REWARDS and not bool(batch.reward_mask.any()):
+        raise ConfigError(
+            f"credit method {method!r} learns from turn rewards, and {config.env.id} gave none in "
+            "a whole step: choose another method, or let a signal stand in with "
+            "signals.progress.as_reward = true or signals.info_gain.as_reward = true"
+        )
+
+
+class _Secrets:
+    """The privileged facts of training tasks, each by a reset, as often as it is iterated."""
+
+    def __init__(self, config: TrainConfig, tasks: Sequence[str]) -> None:
+        self.config, self.tasks = config, tasks
+
+    def __iter__(self) -> Iterator[Privileged]:
+        env = self.config.env.make()
+        for seed, task in enumerate(self.tasks or (None,) * 8):
+            chosen = {} if task is None else {"task_id": task}
+            env.reset(seed=seed, options={"split": "train", **chosen})
+            yield env.privileged

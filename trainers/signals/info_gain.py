@@ -1,0 +1,165 @@
+"""Information gain (A2TGPO, IGPO): how much each turn raised the probability of the true answer.
+
+    p_s     = exp(mean log pi(answer tokens | the prompt of turn s))            teacher-forced
+    ig_{i,t} = p_{t+1} - p_t                          for every turn but the last; log p if `logprob`
+
+The prompt of turn s holds all turns before it with what the environment answered to them; that of the
+first turn is the query. The last turn has no gain: nothing is asked after it.
+
+Source: arXiv 2605.06200 equations 2 and 3, 2510.14967. `ig_space = "logprob"` and
+`baseline = "first_turn"` (no gain for the first turn) are the released A2TGPO code's. Several
+references: the code takes the first; `max` and `mean` are ours. Probabilities are at temperature 1.
+
+Legend: K turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from turngym.config import Config
+from turngym.errors import ConfigError
+from turngym.trainers.signals.signal import Columns, Models, Signal, signal
+from turngym.trainers.signals.teacher_forcing import Branch, branch_scores
+from turngym.trainers.types import TurnBatch
+from turngym.types import Privileged, Trajectory
+
+__all__ = ["InfoGain", "InfoGainConfig", "answer_branch", "gains"]
+
+_SLOT = "{answer}"
+_PROBES = 8
+
+
+class InfoGainConfig(Config):
+    """Settings of the signal `info_gain`."""
+
+    ig_space: Literal["prob", "logprob"] = "prob"
+    baseline: Literal["query", "first_turn"] = "query"
+    """What the first gain is measured from: the query alone, or the end of the first turn."""
+    several: Literal["max", "mean", "first"] = "max"
+    """Which of several references counts; `max` and `mean` are taken at each turn, of
+    probabilities."""
+    template: str = Field(default=_SLOT, pattern=r"\{answer\}")
+    """How the model would say an answer; only the tokens of the answer itself are scored."""
+    as_reward: bool = False
+    """Also let the gains be the turn rewards, for methods that read nothing else."""
+
+
+def answer_branch(tokenizer: Any, template: str, answer: str, at: int) -> Branch:
+    """The answer in its template as a branch at `at`; tokens that overlap the answer are scored.
+
+    Raises:
+        ConfigError: the tokenizer gives no character offsets, or the answer is empty.
+    """
+    if not answer.strip() or not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(
+            f"cannot score the answer {answer!r}: it must hold text, and the tokenizer must be a "
+            "fast one, which knows the characters of each token"
+        )
+    before, _, after = template.partition(_SLOT)
+    low, high = len(before), len(before) + len(answer)
+    coded = tokenizer(
+        before + answer + after, add_special_tokens=False, return_offsets_mapping=True
+    )
+    scored = [start < high and end > low for start, end in coded["offset_mapping"]]
+    length = len(scored) - scored[::-1].index(True)
+    return Branch(at=at, ids=tuple(coded["input_ids"][:length]), scored=tuple(scored[:length]))
+
+
+def gains(levels: Tensor, cu_turns: Tensor, first_turn: bool) -> tuple[Tensor, Tensor]:
+    """[K] differences to the next turn's level and [K] bool where they exist.
+
+    Args:
+        levels: [K] level in the prompt of each turn; NaN where there is none.
+        cu_turns: [B+1].
+        first_turn: the level after the first turn is the baseline, so that it has no gain.
+    """
+    following = torch.cat([levels[1:], levels.new_full((1,), torch.nan)])[: levels.shape[0]]
+    gain = following - levels
+    exists = gain.isfinite()
+    occupied = cu_turns.diff() > 0
+    exists[cu_turns[1:][occupied] - 1] = False
+    if first_turn:
+        exists[cu_turns[:-1][occupied]] = False
+    return torch.where(exists, gain, 0.0), exists
+
+
+@signal("info_gain")
+class InfoGain(Signal[InfoGainConfig]):
+    """Turn columns `info_gain` and `info_gain_mask`, by the weights that acted."""
+
+    settings = InfoGainConfig
+
+    def refusal(self, secrets: Iterable[Privileged]) -> str:
+        """Refused when none of the first tasks has an answer."""
+        seen = [self._answers(secret) for secret in islice(secrets, _PROBES)]
+        if any(seen):
+            return ""
+        return (
+            f"none of its first {len(seen)} training tasks has a reference answer in "
+            "`privileged.references`. Choose another credit method"
+        )
+
+    def columns(
+        self, trajectories: Sequence[Trajectory], batch: TurnBatch, models: Models
+    ) -> Columns:
+        """Metrics: mean gain, mean level of the first and last prompts, turns with a gain."""
+        levels = torch.full((batch.num_turns,), torch.nan, device=batch.device)
+        for index, trajectory in enumerate(trajectories):
+            if trajectory.status.counts and trajectory.turns:
+                start = int(batch.cu_turns[index])
+                found = self._levels(trajectory, models)
+                levels[start : start + found.shape[0]] = found
+        first = self.config.baseline == "first_turn"
+        gain, exists = gains(levels, batch.cu_turns, first)
+        replaced = {"turn_rewards": gain, "reward_mask": exists} if self.config.as_reward else {}
+        known = levels[levels.isfinite()]
+        return Columns(
+            turn={"info_gain": gain, "info_gain_mask": exists},
+            replaced=replaced,
+            metrics={
+                "gain": float(gain.sum() / exists.sum().clamp(min=1)),
+                "level": float(known.mean()) if known.numel() else 0.0,
+                "turns": float(exists.sum()),
+            },
+        )
+
+    def _answers(self, secret: Privileged) -> tuple[str, ...]:
+        found = tuple(text for text in secret.references if text.strip())
+        return found[:1] if self.config.several == "first" else found
+
+    def _levels(self, trajectory: Trajectory, models: Models) -> Tensor:
+        """[T] level in the prompt of each turn; NaN without an answer."""
+        answers = self._answers(trajectory.privileged)
+        if not answers:
+            return torch.full((len(trajectory.turns),), torch.nan, device=models.policy.device)
+        bare = [answer_branch(models.tokenizer, self.config.template, a, 1) for a in answers]
+        parts = []
+        for trunk, ats in _segments(trajectory):
+            branches = [Branch(at=at, ids=b.ids, scored=b.scored) for at in ats for b in bare]
+            parts.append(branch_scores(models.policy, trunk, branches).view(len(ats), len(bare)))
+        scores = torch.cat(parts)
+        if self.config.several == "mean":
+            best = scores.exp().mean(1).log()
+        else:
+            best = scores.amax(1)
+        return best.exp() if self.config.ig_space == "prob" else best
+
+
+def _segments(trajectory: Trajectory) -> list[tuple[list[int], list[int]]]:
+    """Tokens of each segment, and where in it the replies of its turns begin."""
+    segments: list[tuple[list[int], list[int]]] = []
+    for position, turn in enumerate(trajectory.turns):
+        if turn.completion.opens_segment or position == 0:
+            segments.append(([], []))
+        ids, ats = segments[-1]
+        ids.extend(turn.completion.new_prompt_ids)
+        ats.append(len(ids))
+        ids.extend(turn.completion.reply_ids)
+    return segments
