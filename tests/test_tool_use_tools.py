@@ -33,7 +33,13 @@ def price(state: dict[str, Any], weight: float) -> float:
     return 10 / weight
 
 
-BOX = ToolBox((order, price))
+@tool()
+def everything(state: dict[str, Any]) -> Any:
+    """The state itself, or a set, which is no JSON."""
+    return {1, 2} if state["cups"] == 0 else state
+
+
+BOX = ToolBox((order, price, everything))
 
 
 def ask(name, arguments, cups=5):
@@ -118,6 +124,15 @@ def test_unknown_tools_get_the_closest_name():
 def test_a_broken_tool_is_not_the_agents_fault():
     with pytest.raises(EnvironmentFailure, match="'price' broke .* ZeroDivisionError"):
         ask("price", {"weight": 0})
+    with pytest.raises(EnvironmentFailure, match="set is not JSON serializable"):
+        ask("everything", {}, cups=0)
+
+
+def test_results_stay_as_they_are_when_the_state_changes():
+    state = {"cups": 3}
+    _, result = BOX.call(state, ToolCall(id="1", name="everything"))
+    state["cups"] = 0
+    assert result.value == {"cups": 3}
 
 
 def test_functions_without_types_or_state_are_refused():
