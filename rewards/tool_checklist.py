@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from turngym.errors import DataError, JudgeFailure
 from turngym.rewards.checklist import Checklist, Item
@@ -61,6 +61,8 @@ _TOOL_CHANNELS = frozenset({"assistant.tool_calls", "tool.content"})
 class Evidence:
     """Where in the reference dialogue an item comes from."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     turn: int
     step: int
     source: Channel
@@ -71,6 +73,8 @@ class Evidence:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistItem:
     """One binary question about an exchange, decided by a rule."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     id: str
     """Unique in its exchange."""
@@ -103,6 +107,8 @@ def checklist_from_json(data: Any) -> DialogueChecklist:
         exchanges = _ADAPTER.validate_python(data)
     except (ValidationError, RecursionError) as error:
         raise DataError(f"this is no checklist: {error}") from error
+    if not exchanges:
+        raise DataError("a checklist needs at least one exchange, got none")
     for number, items in enumerate(exchanges):
         _check_exchange(number, items)
     return exchanges
@@ -266,6 +272,8 @@ def _check_exchange(number: int, items: Sequence[ChecklistItem]) -> None:
     except ValueError as error:
         raise DataError(str(error)) from error
     total = sum(item.weight for item in items)
+    if any(item.weight < 0 for item in items):
+        raise DataError(f"{where}: a weight is below 0")
     if items and not math.isclose(total, 1.0, abs_tol=1e-6):
         raise DataError(f"{where}: the weights sum to {total:g}, expected 1")
 

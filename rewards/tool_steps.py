@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from turngym.errors import DataError
 from turngym.types import Trajectory, Turn
@@ -27,6 +29,9 @@ __all__ = [
     "step_of",
     "steps_by_exchange",
 ]
+
+_CLOSED = ConfigDict(extra="forbid")
+"""Checks come from files, where a misspelt field must not pass unseen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class Step:
 class Called:
     """The step makes a call that works, with these arguments among its own."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     kind: Literal["called"] = "called"
@@ -66,6 +73,8 @@ class Called:
 class Says:
     """The step tells the user one of these texts (lower case, commas ignored)."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+
     any_of: tuple[str, ...]
     kind: Literal["says"] = "says"
 
@@ -73,6 +82,8 @@ class Says:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """After the step the world holds `value` at `path`, and did not at the start."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
 
     path: str
     value: Any
@@ -83,12 +94,16 @@ class Changed:
 class Untouched:
     """The step answers the user, and nothing in the world has changed since the exchange began."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+
     kind: Literal["untouched"] = "untouched"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllOf:
     """Every one of several holds in the same step."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
 
     checks: tuple[Check, ...]
     kind: Literal["all_of"] = "all_of"

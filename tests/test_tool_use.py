@@ -87,18 +87,14 @@ def test_what_the_policy_forbids_fails_although_the_tool_does_it():
     for task_id in [each for each in env.tasks() if "/refuse/" in each]:
         (_, opening), _ = env.reset(options={"task_id": task_id})
         title = opening.content.removeprefix("Please renew ").rstrip(".")
-        env.step("What is your card?")
-        card = next(c for c, row in env._state["members"].items() if card_holds(env, c))
+        (answer,), *_ = env.step("What is your card?")
+        card = answer.content.removeprefix("My card is ").rstrip(".")
         book = next(b for b, row in env._state["books"].items() if row["title"] == title)
-        (result,), _, _, _, info = env.step(calling("renew", card=card, book=book))
+        (result,), *_ = env.step(calling("renew", card=card, book=book))
         assert result.content == '"renewed"'
         _, reward, terminated, _, info = env.step("Renewed.")
         assert (reward, terminated, info["success"]) == (0.0, True, False)
         assert info["rewards"]["strict"] == 0.0
-
-
-def card_holds(env, card):
-    return any(row["borrower"] == card for row in list(env._state["books"].values())[:1])
 
 
 def test_the_user_leaves_when_a_strict_item_is_open_and_goes_on_when_the_gate_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turngym.errors import DataError
@@ -13,20 +14,26 @@ __all__ = ["MAX_CALL_CHARACTERS", "parse_call", "parse_calls"]
 MAX_CALL_CHARACTERS = 65_536
 
 
-def parse_call(text: str, call_id: str = "call_0") -> ToolCall:
-    """The call in `text`. Values are literals; a leading class name, as in `Files.cd(...)`, is dropped.
+def parse_call(text: str, names: Mapping[str, Sequence[str]] | None = None) -> ToolCall:
+    """The one call in `text`; see `parse_calls`.
 
     Raises:
-        DataError: no single call with named literal arguments.
+        DataError: no single call with literal arguments.
     """
-    calls = parse_calls(text)
+    calls = parse_calls(text, names)
     if len(calls) != 1:
         raise DataError(f"expected one call, got {len(calls)}: {text[:80]!r}")
-    return ToolCall(id=call_id, name=calls[0].name, arguments=calls[0].arguments)
+    return calls[0]
 
 
-def parse_calls(text: str) -> tuple[ToolCall, ...]:
-    """The calls in `text`: one call, a list of calls, or calls separated by commas or newlines.
+def parse_calls(
+    text: str, names: Mapping[str, Sequence[str]] | None = None
+) -> tuple[ToolCall, ...]:
+    """The calls in `text`: one call, or calls in a list, separated by commas or on lines of their own.
+
+    Args:
+        text: names may be dotted; values are literals.
+        names: tool -> its parameters in order, which arguments without a name need.
 
     Raises:
         DataError: something else; the message says what.
@@ -35,11 +42,8 @@ def parse_calls(text: str) -> tuple[ToolCall, ...]:
         raise DataError(f"calls of {len(text)} characters; at most {MAX_CALL_CHARACTERS} are read")
     try:
         body = ast.parse(text.strip()).body
-        nodes = [node for part in body for node in _parts(part)]
-        return tuple(
-            ToolCall(id=f"call_{place}", name=_name(node), arguments=_arguments(node))
-            for place, node in enumerate(map(_as_call, nodes))
-        )
+        nodes = [_as_call(node) for part in body for node in _parts(part)]
+        return tuple(_read(node, place, names or {}) for place, node in enumerate(nodes))
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{text[:80]!r} is not a call: {error}") from error
 
@@ -57,22 +61,25 @@ def _as_call(node: ast.expr) -> ast.Call:
     return node
 
 
-def _name(node: ast.Call) -> str:
-    """The last part of a dotted name."""
-    function = node.func
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    if isinstance(function, ast.Name):
-        return function.id
-    raise ValueError("what is called has no plain name")
-
-
-def _arguments(node: ast.Call) -> dict[str, Any]:
-    if node.args:
+def _read(node: ast.Call, place: int, names: Mapping[str, Sequence[str]]) -> ToolCall:
+    name = _name(node.func)
+    known = names.get(name, ())
+    if len(node.args) > len(known):
         raise ValueError("every argument needs its name")
+    pairs = [*zip(known, node.args, strict=False), *((key.arg, key.value) for key in node.keywords)]
     arguments: dict[str, Any] = {}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            raise ValueError("** is not read")
-        arguments[keyword.arg] = ast.literal_eval(keyword.value)
-    return arguments
+    for key, value in pairs:
+        if key is None or key in arguments:
+            raise ValueError("** is not read, and an argument is given once")
+        arguments[key] = ast.literal_eval(value)
+    return ToolCall(id=f"call_{place}", name=name, arguments=arguments)
+
+
+def _name(function: ast.expr) -> str:
+    """A plain or dotted name."""
+    match function:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=owner, attr=name):
+            return f"{_name(owner)}.{name}"
+    raise ValueError("what is called has no plain name")

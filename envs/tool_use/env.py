@@ -17,10 +17,10 @@ from turngym.envs.tool_use.calls import parse_call
 from turngym.envs.tool_use.expert import next_action
 from turngym.envs.tool_use.settings import settings_for
 from turngym.envs.tool_use.state import changes, state_hash
-from turngym.envs.tool_use.tasks import SPLITS, Task, World, gold_state, split_named
+from turngym.envs.tool_use.tasks import Task, World, gold_state, split_named
 from turngym.envs.tool_use.tools import ToolResult
 from turngym.envs.tool_use.user import AskedUser, hear
-from turngym.envs.tool_use.worlds import WORLDS, find_task
+from turngym.envs.tool_use.worlds import WORLDS, find_task, is_offered, task_ids
 from turngym.errors import ConfigError, DataError, UnknownNameError, closest
 from turngym.rewards.tool_checklist import exchange_value, fire, strict_satisfied, verdicts
 from turngym.rewards.tool_steps import CallMade, Step, communicated
@@ -74,12 +74,8 @@ class ToolUse(TextEnv):
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a name or a title."""
-        wanted, settings = split_named(split), self.settings
-        return tuple(
-            task_id
-            for name in settings.worlds
-            for task_id in WORLDS[name].tasks(wanted, settings.tasks_per_template, settings.brief)
-        )
+        shown = self.settings
+        return task_ids(shown.worlds, split_named(split), shown.tasks_per_template, shown.brief)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -169,9 +165,9 @@ class ToolUse(TextEnv):
                 raise ConfigError(f"split {split!r} is empty: raise tasks_per_template above 8")
             task_id = known[int(self.np_random.integers(len(known)))]
         _, task = find_task(task_id)
-        if task_id not in self.tasks(task.split):
-            known = [each for name in SPLITS for each in self.tasks(name)]
-            raise UnknownNameError("task", task_id, known[:20], "See env.tasks(split).")
+        shown = self.settings
+        if not is_offered(task_id, shown.worlds, shown.tasks_per_template, shown.brief):
+            raise UnknownNameError("task", task_id, self.tasks(task.split)[:20], "See env.tasks.")
         if wanted is not None and task.split != split:
             raise ConfigError(f"task {task_id!r} belongs to split {task.split!r}, not to {split!r}")
         return task.task_id

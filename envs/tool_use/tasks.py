@@ -31,7 +31,11 @@ __all__ = [
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-_SPLIT_OF_TEN: tuple[Split, ...] = ("train",) * 6 + ("dev",) * 2 + ("test",) * 2
+_SPLIT_OF_TEN: tuple[Split, ...] = (
+    *("train", "train", "train", "train", "train", "train"),
+    *("dev", "dev"),
+    *("test", "test"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -322,7 +322,7 @@ def _address(
     }
 
 
-_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -337,9 +337,9 @@ def _value(node: ast.expr) -> float:
         case ast.Constant(value=int() | float() as number):
             return number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left), _value(right))
+            return float(_OPERATORS[type(op)](_value(left), _value(right)))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(operand))
+            return float(_OPERATORS[type(op)](_value(operand)))
     raise ValueError("invalid syntax")
 
 

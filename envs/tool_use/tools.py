@@ -72,7 +72,7 @@ class Tool:
     arguments: type[BaseModel] = field(repr=False)
     function: Callable[..., Any] = field(repr=False)
     writes: bool = False
-    """Whether it may change the state."""
+    """Whether it changes the state; a tool that does not say so must leave it alone."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -161,7 +161,8 @@ class ToolBox:
             return state, checked
         after = copy.deepcopy(state) if found.writes else state
         try:
-            value = found.function(after, **checked)
+            # Through JSON: what the tool gives must be plain data, and stays apart from the state.
+            value = json.loads(_json(found.function(after, **checked)))
         except RefusedError as error:
             return state, ToolResult(code="refused", message=str(error))
         except Exception as error:
@@ -169,7 +170,7 @@ class ToolBox:
                 f"tool {call.name!r} broke on {call.arguments!r:.200}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return after, ToolResult(value=copy.deepcopy(value))
+        return after, ToolResult(value=value)
 
 
 def _check(found: Tool, arguments: Mapping[str, Any]) -> dict[str, Any] | ToolResult:
