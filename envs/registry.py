@@ -172,3 +172,5 @@ def _check_settings(id: str, creator: Callable[..., Any], settings: Mapping[str,
 register("turngym/WebShop-v0", "turngym.envs.web_shop.env:WebShop")
 register("turngym/ConversationalQA-v0", "turngym.envs.conversational_qa.env:ConversationalQA")
 register("turngym/EmotionalSupport-v0", "turngym.envs.emotional_support.env:EmotionalSupport")
+register("turngym/SWE-v0", "turngym.envs.swe.env:SWE")
+register("turngym/ToolUse-v0", "turngym.envs.tool_use.env:ToolUse")

@@ -281,9 +281,9 @@ def test_an_honest_fix_is_resolved_after_all_attacks_and_nothing_is_left():
     assert left == []
 
 
-@pytest.mark.xfail(strict=True, reason="code that runs in the test's own process can imitate it")
 def test_known_remainder_an_answer_read_from_the_calling_test():
-    # total() looks for the wanted value among the constants of the test that calls it.
+    # Code in the test's own process can imitate it: docs/swe_threats.md says so. When this test
+    # fails, a defence was found, and that page can lose a paragraph.
     peek = (
         "    import sys\n    frame = sys._getframe(1)\n"
         "    if frame.f_code.co_name == 'test_total': return 6\n"
@@ -291,4 +291,4 @@ def test_known_remainder_an_answer_read_from_the_calling_test():
         "        return frame.f_back.f_locals['wanted'] * len(values)\n"
     )
     result = run(changed({"sums.py": BUGGY.replace("    result = 0\n", peek + "    result = 0\n")}))
-    assert result.verdict is not Verdict.RESOLVED
+    assert result.verdict is Verdict.RESOLVED

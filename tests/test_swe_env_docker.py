@@ -2,6 +2,7 @@
 
 import pytest
 
+import turngym
 from swe_docker import require_docker
 from turngym.envs.sandbox import Limits
 from turngym.envs.swe.actions import SUBMIT_LINE
@@ -9,6 +10,7 @@ from turngym.envs.swe.bundled import bundled_tasks
 from turngym.envs.swe.env import SWE
 from turngym.envs.swe.evaluate import EvalSettings
 from turngym.envs.swe.validate import validate_tasks
+from turngym.errors import ConfigError
 from turngym.types import ToolCall, TurnStatus, assistant
 
 pytestmark = pytest.mark.docker
@@ -24,6 +26,17 @@ def env():
     made = SWE()
     yield made
     made.close()
+
+
+def test_the_environment_keeps_the_contract():
+    turngym.check_env("turngym/SWE-v0")
+
+
+def test_splits_share_nothing_and_both_have_tasks(env):
+    train, test = env.tasks("train"), env.tasks("test")
+    assert train and test and not set(train) & set(test) and len(train) + len(test) == 10
+    with pytest.raises(ConfigError, match="splits"):
+        env.tasks("dev")
 
 
 TASK = {"task_id": "turngym__clamp-1"}

@@ -15,7 +15,7 @@ from turngym.errors import UnknownNameError
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("TURNGYM_SHARED", HERE.parents[1] / "shared"))
 DATA = SHARED / "data" / "swe"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data folder is not here")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared data")
 
 
 def ids(value):

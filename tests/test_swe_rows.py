@@ -21,9 +21,7 @@ from turngym.errors import DataError
 SHARED = Path(
     os.environ.get("TURNGYM_SHARED", Path(__file__).resolve().parents[1].parent / "shared")
 )
-needs_data = pytest.mark.skipif(
-    not (SHARED / "data").is_dir(), reason="the shared data folder is not here"
-)
+needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs the shared data")
 
 BENCH = {
     "repo": "psf/requests",

@@ -47,9 +47,11 @@ class Policy:
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from turngym.agents.tiny import load_tiny
 
+    disable_progress_bar()  # our own reports say what takes long
     source = str(checkpoint or config.path)
     if source.startswith("tiny:"):
         return load_tiny(source.removeprefix("tiny:"))

@@ -20,7 +20,7 @@ from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
-from turngym.trainers.evaluate import evaluate
+from turngym.trainers.examine import examine, examine_expert
 from turngym.trainers.measure import open_suite, require_turn_rewards
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
@@ -59,7 +59,8 @@ def train(
     run = Run.resume(folder, config, start) if resume else Run.start(folder, config)
     optimizer = make_optimizer(policy.model, config.optimizer)
     if saved is None:
-        _evaluate(run, policy, 0, "before", report)
+        examine_expert(run, report)
+        examine(run, policy, 0, "before", report)
     else:
         checkpoint.load_optimizer(saved, optimizer)
         suite.load_state_dict(checkpoint.load_signals(saved))
@@ -86,8 +87,8 @@ def train(
             save(step + 1)
         every = config.evaluation.every
         if every and (step + 1) % every == 0 and step + 1 < config.steps:
-            _evaluate(run, policy, step + 1, "during", report)
-    _evaluate(run, policy, config.steps, "after", report)
+            examine(run, policy, step + 1, "during", report)
+    examine(run, policy, config.steps, "after", report)
     return run
 
 
@@ -142,28 +143,6 @@ def _learn(
         seconds={"update": time.perf_counter() - began},
         metrics=metrics,
     )
-
-
-def _evaluate(run: Run, policy: Policy, step: int, label: str, report: Report) -> None:
-    config = run.config
-    if not config.evaluation.episodes:
-        return
-    policy.agent.load(policy.model, version=step)
-    for temperature in config.evaluation.temperatures:
-        name = f"{label}-{temperature:g}"
-        with run.trajectories(f"evaluation-{step:06d}-{name}") as writer:
-            found = evaluate(
-                config.env.make,
-                policy.agent,
-                split=config.evaluation.split,
-                episodes=config.evaluation.episodes,
-                sampling=config.sampling.sampling(temperature=temperature),
-                seed=config.seed,
-                config=config.rollout,
-                on_episode=writer.write,
-            )
-        run.log_evaluation(step, name, found)
-        report(f"{label} at temperature {temperature:g}: held-out success {found.success}")
 
 
 def _floats(credit: Credit) -> dict[str, float]:

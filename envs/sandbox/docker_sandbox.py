@@ -23,7 +23,7 @@ from turngym.envs.sandbox.shell import Reply, Shell, drain
 from turngym.envs.sandbox.spec import PINNED, ExecResult, SandboxSpec
 from turngym.errors import InfraFailure, UsageError
 
-__all__ = ["DockerSandbox"]
+__all__ = ["DockerSandbox", "image_seed"]
 
 _BASH = ["bash", "--noprofile", "--norc"]
 _ARCHIVE_LIMIT = 4_000_000_000

@@ -4,6 +4,7 @@ Outcome: the four ordered levels of G-RA (arXiv 2508.10548, section on SWE; the 
 not public, ours are settings): not submitted < empty patch < tests fail < tests pass.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from turngym.envs.swe.bundled import bundled_tasks
 from turngym.envs.swe.difference import patch_between
 from turngym.envs.swe.evaluate import EvalSettings, evaluate
 from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.scrub import scrub
 from turngym.envs.swe.tasks import Task, read_tasks
 from turngym.envs.swe.verdict import Verdict
 from turngym.errors import ConfigError, InfraFailure, UnknownNameError
@@ -99,8 +101,14 @@ class SWE(TextEnv):
         self._task_id = ""
 
     def tasks(self, split: str = "train") -> Sequence[str]:
-        """Ids of all tasks; the bundled ones have no splits."""
-        return tuple(self._tasks)
+        """Ids of `train` (four in five, chosen by a hash of the id) or `test`.
+
+        Raises:
+            ConfigError: another split.
+        """
+        if split not in ("train", "test"):
+            raise ConfigError(f"the splits are 'train' and 'test', got {split!r}")
+        return tuple(name for name in self._tasks if _in_test(name) == (split == "test"))
 
     @property
     def privileged(self) -> Privileged:
@@ -114,18 +122,25 @@ class SWE(TextEnv):
     ) -> tuple[Observation, dict[str, Any]]:
         """The rules and the issue.
 
+        Args:
+            options: `task_id`, or the `split` to draw from ("train").
+
         Raises:
+            ConfigError: unknown split.
             UnknownNameError: `options["task_id"]` names no task.
             InfraFailure: no Docker daemon, or the image is missing.
         """
         wanted = (options or {}).get("task_id")
+        ids = self.tasks((options or {}).get("split", "train"))
         if wanted is not None and wanted not in self._tasks:
             raise UnknownNameError("SWE task", str(wanted), self._tasks)
-        ids = tuple(self._tasks)
         self._task_id = str(wanted) if wanted else ids[int(self.np_random.integers(len(ids)))]
         self._start = self._tree = _seed(self._tasks[self._task_id], self._spec())
-        self._sandbox(fresh=True)
+        box = self._sandbox(fresh=True)
         task = self._tasks[self._task_id]
+        if task.files is None:
+            scrub(box)
+            self._tree = self._start = box.snapshot()
         rules = _BASH_RULES if self.actions == "bash" else _TOOL_RULES
         info = {"task_id": self._task_id, "anchor": self._start.tree_hash}
         return (system(rules), user(f"Issue:\n{task.problem_statement}")), info
@@ -170,6 +185,12 @@ class SWE(TextEnv):
             self._box = None  # the original's: a fork starts its own when it first acts
         elif self._box is not None and self._tree is not None:
             self._box.restore(self._tree)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: the files travel, the container does not."""
+        if self._box is not None and self._box_owner == id(self):
+            self._tree = self._box.snapshot()
+        return {**self.__dict__, "_box": None}
 
     def fingerprint(self) -> str:
         """Of task, files and turn."""
@@ -241,3 +262,7 @@ def _seed(task: Task, spec: SandboxSpec) -> Snapshot:
         return image_seed(spec)
     archive = pack({path: text.encode() for path, text in task.files.items()})
     return Snapshot(image=task.image, workdir=task.workdir, archive=archive)
+
+
+def _in_test(name: str) -> bool:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 5 == 0

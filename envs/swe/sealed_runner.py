@@ -11,6 +11,8 @@ are the canaries.
 Usage: sealed_runner.py FOLDER; the plan is FOLDER/plan.json, the key is read from standard input.
 """
 
+from __future__ import annotations
+
 import ctypes
 import hashlib
 import hmac
@@ -20,8 +22,11 @@ import select
 import sys
 from typing import Any
 
+__all__ = ["main"]
+
 
 def main() -> None:
+    """Run the plan and print one authenticated line."""
     folder = sys.argv[1]
     with open(os.path.join(folder, "plan.json")) as file:
         plan: dict[str, Any] = json.load(file)

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_train
+from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
 from turngym.errors import NotTheAgentsFault, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -89,3 +89,4 @@ def _root(
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(cli_new.app, name="new")
+app.add_typer(cli_swe.app, name="swe")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+__all__ = ["app", "evaluate_command", "report", "validate"]
+
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 Dataset = Annotated[str, typer.Option(help="Task rows: .jsonl, .json, .parquet, or a hub id.")]

@@ -1,0 +1,51 @@
+"""Evaluations inside a run: the policy before, during and after, and the expert as the mark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from turngym.agents.scripted import ScriptedAgent
+from turngym.envs.env import TextEnv
+from turngym.trainers.evaluate import Evaluation, evaluate
+from turngym.trainers.policy import Policy
+from turngym.trainers.run import Run
+from turngym.types import Agent
+
+__all__ = ["examine", "examine_expert"]
+
+
+def examine_expert(run: Run, report: Callable[[str], None]) -> None:
+    """Log what the environment's scripted expert, if it has one, makes of the held-out tasks."""
+    config, guide = run.config, run.config.env.make()
+    if not config.evaluation.episodes or type(guide).expert is TextEnv.expert:
+        return
+    found = _play(run, ScriptedAgent(lambda context: guide.expert(context.messages)), 1.0, "expert")
+    run.log_evaluation(0, "expert", found)
+    report(f"scripted expert: held-out success {found.success}")
+
+
+def examine(run: Run, policy: Policy, step: int, label: str, report: Callable[[str], None]) -> None:
+    """Log what the policy makes of the held-out tasks, once per temperature in the settings."""
+    config = run.config
+    if not config.evaluation.episodes:
+        return
+    policy.agent.load(policy.model, version=step)
+    for temperature in config.evaluation.temperatures:
+        found = _play(run, policy.agent, temperature, f"{step:06d}-{label}-{temperature:g}")
+        run.log_evaluation(step, f"{label}-{temperature:g}", found)
+        report(f"{label} at temperature {temperature:g}: held-out success {found.success}")
+
+
+def _play(run: Run, agent: Agent, temperature: float, name: str) -> Evaluation:
+    config = run.config
+    with run.trajectories(f"evaluation-{name}") as writer:
+        return evaluate(
+            config.env.make,
+            agent,
+            split=config.evaluation.split,
+            episodes=config.evaluation.episodes,
+            sampling=config.sampling.sampling(temperature=temperature),
+            seed=config.seed,
+            config=config.rollout,
+            on_episode=writer.write,
+        )
