@@ -307,6 +307,19 @@ def test_the_critic_learns_the_returns(method):
     assert critic.update(done, batch, method(batch), models)["explained"] > 0.5
 
 
+def test_micro_batches_change_nothing_for_the_critic():
+    done, found = judged(), []
+    for max_tokens in (1000, 12):
+        models = models_for(max_tokens=max_tokens)
+        critic, batch = Critic(CriticConfig(), models), collate(done)
+        torch.nn.init.ones_(critic.learner.model.head.weight)  # at 0 no gradient reaches the body
+        columns = critic.columns(done, batch, models)
+        batch = batch.with_columns(token=columns.token, turn=columns.turn)
+        metrics = critic.update(done, batch, gae_turn(batch), models)
+        found.append([metrics["loss"], metrics["grad_norm"], columns.metrics["mean"]])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
 def test_turn_returns_without_discount_are_the_outcomes():
     """gamma = lam = 1: the critic regresses on what the trajectory earned."""
     done = judged()
