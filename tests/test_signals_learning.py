@@ -24,7 +24,7 @@ from turngym.trainers.signals import (
 from turngym.trainers.signals.implicit_reward import pairwise, step_rewards, trajectory_values
 from turngym.trainers.signals.learner import ScalarModel
 from turngym.trainers.signals.logprobs import score_tokens
-from turngym.trainers.signals.progress import fit, progress_loss, turn_ends
+from turngym.trainers.signals.progress import fit, progress_loss, redistributed, turn_ends
 from turngym.types import EpisodeStatus
 from worked import PROGRESS, PROGRESS_OUTCOME, STEP_REWARDS, check, flat, worked
 
@@ -179,6 +179,12 @@ def test_worked_progress_loss_and_gradient():
         progress.grad,
         [[g] * n for g, n in zip((-0.04, 0.04, -0.12, 0.04, 0.08), (3, 2, 3, 2, 1), strict=True)],
     )
+
+
+def test_redistributed_contributions_sum_to_the_outcome():
+    batch = worked(outcome=PROGRESS_OUTCOME)
+    expected = ((0.2, 0.3, 0.5), (0.1, -0.1), (0, 0.1, 0.4), (0.5, 0.5), (0,))
+    check(redistributed(flat(PROGRESS), batch), expected)
 
 
 def test_broken_episodes_teach_no_progress():

@@ -32,7 +32,7 @@ from turngym.trainers.signals.signal import Columns, Models, Order, Signal, sign
 from turngym.trainers.types import Credit, TurnBatch
 from turngym.types import Trajectory
 
-__all__ = ["Progress", "ProgressConfig", "fit", "progress_loss", "turn_ends"]
+__all__ = ["Progress", "ProgressConfig", "fit", "progress_loss", "redistributed", "turn_ends"]
 
 
 class ProgressConfig(LearnerConfig):
@@ -47,7 +47,9 @@ class ProgressConfig(LearnerConfig):
     """State that `fit` saved; None: the policy that the run starts from, with a fresh head."""
     order: Order = "update_first"
     as_reward: bool = False
-    """Also let the contributions be the turn rewards, for methods that read nothing else."""
+    """Also let the contributions be the turn rewards, for methods that read nothing else. The last
+    turn makes up for the estimator's error, so that they sum to the outcome; a method that adds the
+    outcome itself would count it twice."""
 
 
 def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
@@ -58,6 +60,16 @@ def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
     total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
     error = torch.where(batch.traj_mask, total - batch.outcome, 0.0)
     return error.square().sum() / batch.traj_mask.sum().clamp(min=1)
+
+
+def redistributed(progress: Tensor, batch: TurnBatch) -> Tensor:
+    """[K] contributions whose sum is exactly the outcome: the last turn takes the difference.
+
+    Source: the return-equivalent redistribution of RUDDER, arXiv 1806.07857.
+    """
+    total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
+    last = batch.turn_index == batch.cu_turns.diff()[batch.traj_of_turn] - 1
+    return progress + torch.where(last, (batch.outcome - total)[batch.traj_of_turn], 0.0)
 
 
 def turn_ends(batch: TurnBatch) -> tuple[Tensor, Tensor]:
@@ -94,12 +106,11 @@ class Progress(Signal[ProgressConfig]):
         total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
         gaps = (total - batch.outcome).abs()[batch.traj_mask]
         error = float(gaps.mean()) if gaps.numel() else 0.0
-        rewards = {"turn_rewards": progress, "reward_mask": torch.ones_like(progress).bool()}
-        return Columns(
-            turn={"progress": progress},
-            replaced=rewards if self.config.as_reward else {},
-            metrics={"error": error},
-        )
+        replaced = {}
+        if self.config.as_reward:
+            rewards = redistributed(progress, batch)
+            replaced = {"turn_rewards": rewards, "reward_mask": torch.ones_like(rewards).bool()}
+        return Columns(turn={"progress": progress}, replaced=replaced, metrics={"error": error})
 
     def update(
         self,
