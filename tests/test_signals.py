@@ -64,7 +64,10 @@ LEARNING = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize(
+    "name",
+    ["oprl", "spa", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gae_token", "oprl_late"))],
+)
 def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
     name,
     tmp_path,

@@ -7,6 +7,7 @@ import torch
 
 from test_batch import trajectory
 from test_forward import episodes, model_of
+from turngym.errors import ConfigError
 from turngym.trainers.batch import collate
 from turngym.trainers.credit import gae_token, gae_turn
 from turngym.trainers.credit.gae_turn import GaeTurnConfig
@@ -23,7 +24,7 @@ from turngym.trainers.signals import (
 from turngym.trainers.signals.implicit_reward import pairwise, step_rewards, trajectory_values
 from turngym.trainers.signals.learner import ScalarModel
 from turngym.trainers.signals.logprobs import score_tokens
-from turngym.trainers.signals.progress import progress_loss, turn_ends
+from turngym.trainers.signals.progress import fit, progress_loss, redistributed, turn_ends
 from turngym.types import EpisodeStatus
 from worked import PROGRESS, PROGRESS_OUTCOME, STEP_REWARDS, check, flat, worked
 
@@ -85,7 +86,7 @@ def judged(outcomes=(1.0, 0.0, 1.0, 0.0, 0.5)):
     return done
 
 
-def models_for(batch, *, max_tokens=1000):
+def models_for(*, max_tokens=1000):
     policy = model_of("llama", "sdpa").requires_grad_(False)
     return Models(
         policy=policy,
@@ -108,7 +109,7 @@ def weights(model):
 @pytest.mark.parametrize("max_tokens", [1000, 12])
 def test_gradients_reach_the_reward_model_as_autograd_says(how, max_tokens):
     done = judged()
-    models = models_for(done, max_tokens=max_tokens)
+    models = models_for(max_tokens=max_tokens)
     batch = scored_batch(models, done)
     signal = ImplicitReward(
         ImplicitRewardConfig(trajectory_value=how, learning_rate=1e-3, beta=0.5), models
@@ -145,7 +146,7 @@ def test_gradients_reach_the_reward_model_as_autograd_says(how, max_tokens):
 
 def test_the_reward_model_learns_to_tell_success_from_failure():
     done = judged()
-    models = models_for(done)
+    models = models_for()
     batch = scored_batch(models, done)
     signal = ImplicitReward(ImplicitRewardConfig(learning_rate=1e-3), models)
     start = signal.columns(done, batch, models).turn["step_reward"]
@@ -160,7 +161,7 @@ def test_the_reward_model_learns_to_tell_success_from_failure():
 
 def test_without_pairs_the_reward_model_stays():
     done = judged((1.0, 1.0, 1.0, 0.0, 0.0))
-    models = models_for(done)
+    models = models_for()
     signal = ImplicitReward(ImplicitRewardConfig(learning_rate=1e-3), models)
     before = weights(signal.learner.model)
     assert signal.update(done, scored_batch(models, done), None, models)["pairs"] == 0
@@ -178,6 +179,12 @@ def test_worked_progress_loss_and_gradient():
         progress.grad,
         [[g] * n for g, n in zip((-0.04, 0.04, -0.12, 0.04, 0.08), (3, 2, 3, 2, 1), strict=True)],
     )
+
+
+def test_redistributed_contributions_sum_to_the_outcome():
+    batch = worked(outcome=PROGRESS_OUTCOME)
+    expected = ((0.2, 0.3, 0.5), (0.1, -0.1), (0, 0.1, 0.4), (0.5, 0.5), (0,))
+    check(redistributed(flat(PROGRESS), batch), expected)
 
 
 def test_broken_episodes_teach_no_progress():
@@ -219,7 +226,7 @@ def test_scalars_are_those_of_each_segment_alone(read_out):
 @pytest.mark.parametrize("read_out", ["hidden", "logits"])
 def test_contributions_come_to_sum_to_the_outcome(read_out):
     done = judged()
-    models = models_for(done)
+    models = models_for()
     config = ProgressConfig(learning_rate=3e-3, passes=40, read_out=read_out)
     signal, batch = Progress(config, models), collate(done)
     before = signal.columns(done, batch, models).metrics["error"]
@@ -229,23 +236,44 @@ def test_contributions_come_to_sum_to_the_outcome(read_out):
     assert columns.metrics["error"] < 0.1 and columns.turn["progress"].std() > 0
 
 
-def test_micro_batches_change_nothing_and_fit_steps_freeze():
+def test_micro_batches_change_nothing():
     done = judged()
     ends = []
     for max_tokens in (1000, 12):
-        models = models_for(done, max_tokens=max_tokens)
-        signal = Progress(ProgressConfig(learning_rate=1e-3, passes=3, fit_steps=4), models)
+        models = models_for(max_tokens=max_tokens)
+        signal = Progress(ProgressConfig(learning_rate=1e-3, passes=3), models)
         first = signal.update(done, collate(done), None, models)
-        signal.update(done, collate(done), None, models)
-        assert signal.steps == 4
-        assert signal.update(done, collate(done), None, models) == {}
         ends.append((first["loss"], signal.columns(done, collate(done), models).metrics["error"]))
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 
+def test_a_fitted_estimator_annotates_and_stays_as_it_is(tmp_path):
+    done = judged()
+    models, path = models_for(), tmp_path / "estimator.pt"
+    losses = fit(
+        ProgressConfig(learning_rate=3e-3), models, done, path, epochs=30, batch_size=2, seed=1
+    )
+    assert losses[0] > 0.2 > 0.02 > losses[-1]  # means over batches, never the broken episode's
+    signal = Progress(ProgressConfig(start=path, learning_rate=0), models)
+    batch = collate(done)
+    before = signal.columns(done, batch, models)
+    assert before.metrics["error"] < 0.1
+    assert signal.update(done, batch, None, models) == {}
+    after = signal.columns(done, batch, models)
+    assert torch.equal(before.turn["progress"], after.turn["progress"])
+
+
+def test_a_file_that_holds_no_estimator_is_refused(tmp_path):
+    path, models = tmp_path / "wrong.pt", models_for()
+    for write in (lambda: None, lambda: path.write_text("x"), lambda: torch.save({"a": 1}, path)):
+        write()
+        with pytest.raises(ConfigError, match=r"wrong.pt holds no estimator"):
+            Progress(ProgressConfig(start=path), models)
+
+
 def test_values_belong_to_the_state_before_a_token():
     done = judged()
-    models = models_for(done)
+    models = models_for()
     critic, batch = Critic(CriticConfig(), models), collate(done)
     torch.nn.init.normal_(
         critic.learner.model.head.weight, generator=torch.Generator().manual_seed(2)
@@ -269,7 +297,7 @@ def test_values_belong_to_the_state_before_a_token():
 @pytest.mark.parametrize("method", [gae_token, gae_turn])
 def test_the_critic_learns_the_returns(method):
     done = judged()
-    models = models_for(done)
+    models = models_for()
     config = CriticConfig(learning_rate=3e-3, passes=60, loss=ValueConfig(clip=None))
     critic = Critic(config, models)
 
@@ -285,10 +313,23 @@ def test_the_critic_learns_the_returns(method):
     assert critic.update(done, batch, method(batch), models)["explained"] > 0.5
 
 
+def test_micro_batches_change_nothing_for_the_critic():
+    done, found = judged(), []
+    for max_tokens in (1000, 12):
+        models = models_for(max_tokens=max_tokens)
+        critic, batch = Critic(CriticConfig(), models), collate(done)
+        torch.nn.init.ones_(critic.learner.model.head.weight)  # at 0 no gradient reaches the body
+        columns = critic.columns(done, batch, models)
+        batch = batch.with_columns(token=columns.token, turn=columns.turn)
+        metrics = critic.update(done, batch, gae_turn(batch), models)
+        found.append([metrics["loss"], metrics["grad_norm"], columns.metrics["mean"]])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
 def test_turn_returns_without_discount_are_the_outcomes():
     """gamma = lam = 1: the critic regresses on what the trajectory earned."""
     done = judged()
-    models = models_for(done)
+    models = models_for()
     batch = collate(done)
     columns = Critic(CriticConfig(), models).columns(done, batch, models)
     batch = batch.with_columns(token=columns.token, turn=columns.turn)
@@ -299,7 +340,7 @@ def test_turn_returns_without_discount_are_the_outcomes():
 
 def test_an_episode_without_turns_is_no_obstacle():
     done = [*judged()[:2], trajectory([], group="a", status=EpisodeStatus.TRUNCATED, outcome=0.0)]
-    models = models_for(done)
+    models = models_for()
     batch = scored_batch(models, done)
     for signal in (
         ImplicitReward(ImplicitRewardConfig(), models),
@@ -312,7 +353,7 @@ def test_an_episode_without_turns_is_no_obstacle():
 
 def test_states_come_back_bit_by_bit(tmp_path):
     done = judged()
-    models = models_for(done)
+    models = models_for()
     batch = scored_batch(models, done)
     for kind, config in (
         (ImplicitReward, ImplicitRewardConfig(learning_rate=1e-3)),

@@ -2,23 +2,29 @@
 
     c_t = f_psi(last token of turn t),    L(psi) = mean_i (sum_t c_{i,t} - R_i)^2
 
-Source: arXiv 2505.20732. The released code fits a copy of the policy with a linear head on the word
-logits (`read_out = "logits"`) once, before reinforcement learning; here it is fitted to each
-rollout before it annotates it (`order = "update_first"`), or after (`"score_first"`).
-`fit_steps` stops that: with `optimizer.learning_rate` small until then this is the paper's pipeline.
+Source: arXiv 2505.20732. The paper explores, fits the estimator once (`fit`), and lets it annotate
+frozen: `start` names the fitted file and `learning_rate = 0` freezes it. The default is an online
+variant: fitted to each rollout before it annotates it (`order = "update_first"`), or after. The
+released code reads the word logits (`read_out = "logits"`).
 
 Legend: K turns, B trajectories.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from turngym.errors import ConfigError
+from turngym.seeding import derive
+from turngym.trainers.batch import collate
 from turngym.trainers.forward import micro_batches
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.signals.learner import Learner, LearnerConfig, ReadOut, ScalarModel
@@ -26,7 +32,7 @@ from turngym.trainers.signals.signal import Columns, Models, Order, Signal, sign
 from turngym.trainers.types import Credit, TurnBatch
 from turngym.types import Trajectory
 
-__all__ = ["Progress", "ProgressConfig", "progress_loss", "turn_ends"]
+__all__ = ["Progress", "ProgressConfig", "fit", "progress_loss", "redistributed", "turn_ends"]
 
 
 class ProgressConfig(LearnerConfig):
@@ -37,11 +43,13 @@ class ProgressConfig(LearnerConfig):
     read_out: ReadOut = "hidden"
     passes: int = Field(default=1, ge=1)
     """Optimizer steps on each rollout."""
-    fit_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps after which the estimator is frozen; None: it learns throughout."""
+    start: Path | None = None
+    """State that `fit` saved; None: the policy that the run starts from, with a fresh head."""
     order: Order = "update_first"
     as_reward: bool = False
-    """Also let the contributions be the turn rewards, for methods that read nothing else."""
+    """Also let the contributions be the turn rewards, for methods that read nothing else. The last
+    turn makes up for the estimator's error, so that they sum to the outcome; a method that adds the
+    outcome itself would count it twice."""
 
 
 def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
@@ -52,6 +60,16 @@ def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
     total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
     error = torch.where(batch.traj_mask, total - batch.outcome, 0.0)
     return error.square().sum() / batch.traj_mask.sum().clamp(min=1)
+
+
+def redistributed(progress: Tensor, batch: TurnBatch) -> Tensor:
+    """[K] contributions whose sum is exactly the outcome: the last turn takes the difference.
+
+    Source: the return-equivalent redistribution of RUDDER, arXiv 1806.07857.
+    """
+    total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
+    last = batch.turn_index == batch.cu_turns.diff()[batch.traj_of_turn] - 1
+    return progress + torch.where(last, (batch.outcome - total)[batch.traj_of_turn], 0.0)
 
 
 def turn_ends(batch: TurnBatch) -> tuple[Tensor, Tensor]:
@@ -74,7 +92,8 @@ class Progress(Signal[ProgressConfig]):
         super().__init__(config, models)
         self.order = config.order
         self.learner = Learner(ScalarModel(models.initial(), config.read_out), config)
-        self.steps = 0
+        if config.start is not None:
+            self.learner.model.load_state_dict(_saved(config.start))
 
     def columns(
         self, trajectories: Sequence[Trajectory], batch: TurnBatch, models: Models
@@ -87,12 +106,11 @@ class Progress(Signal[ProgressConfig]):
         total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
         gaps = (total - batch.outcome).abs()[batch.traj_mask]
         error = float(gaps.mean()) if gaps.numel() else 0.0
-        rewards = {"turn_rewards": progress, "reward_mask": torch.ones_like(progress).bool()}
-        return Columns(
-            turn={"progress": progress},
-            replaced=rewards if self.config.as_reward else {},
-            metrics={"error": error},
-        )
+        replaced = {}
+        if self.config.as_reward:
+            rewards = redistributed(progress, batch)
+            replaced = {"turn_rewards": rewards, "reward_mask": torch.ones_like(rewards).bool()}
+        return Columns(turn={"progress": progress}, replaced=replaced, metrics={"error": error})
 
     def update(
         self,
@@ -105,7 +123,7 @@ class Progress(Signal[ProgressConfig]):
         metrics: dict[str, float] = {}
         counted = int(batch.traj_mask.sum())
         for _ in range(self.config.passes):
-            if not counted or self.steps == self.config.fit_steps:
+            if not counted or not self.config.learning_rate:
                 break
             total = 0.0
             for part, _, _ in micro_batches(batch, models.max_tokens):
@@ -115,20 +133,65 @@ class Progress(Signal[ProgressConfig]):
                     loss.backward()  # type: ignore[no-untyped-call]
                 total += float(loss.detach())
             metrics = self.learner.step(total)
-            self.steps += 1
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Estimator, optimizer and number of steps."""
-        return {**self.learner.state_dict(), "steps": self.steps}
+        """Estimator and optimizer."""
+        return self.learner.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict()` in place."""
         self.learner.load_state_dict(state)
-        self.steps = int(state["steps"])
 
     def _progress(self, batch: TurnBatch) -> Tensor:
         rows, turns = turn_ends(batch)
         progress = torch.zeros(batch.num_turns, device=batch.device)
         found: Tensor = self.learner.model(batch, rows)
         return progress.index_copy(0, turns, found)
+
+
+def fit(
+    config: ProgressConfig,
+    models: Models,
+    trajectories: Sequence[Trajectory],
+    path: Path,
+    *,
+    epochs: int = 1,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> list[float]:
+    """Fit an estimator to explored trajectories and save it for `ProgressConfig.start`.
+
+    Args:
+        config: of the estimator.
+        models: what it starts from; `policy` gives the device.
+        trajectories: explored by the policy; those that broke teach nothing.
+        path: the file to write.
+        epochs: passes over all trajectories, each in another order.
+        batch_size: trajectories of one optimizer step.
+        seed: of the order.
+
+    Returns:
+        The mean loss of each epoch.
+    """
+    signal, losses = Progress(config, models), []
+    counted = [each for each in trajectories if each.status.counts]
+    for epoch in range(epochs):
+        order = random.Random(derive(seed, "fit", epoch)).sample(counted, len(counted))
+        parts = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+        found = [
+            signal.update(part, collate(part).to(models.policy.device), None, models)["loss"]
+            for part in parts
+        ]
+        losses.append(sum(found) / max(len(found), 1))
+    torch.save(signal.state_dict(), path)
+    return losses
+
+
+def _saved(path: Path) -> Mapping[str, Any]:
+    """The estimator's weights in a file that `fit` wrote."""
+    try:
+        weights: Mapping[str, Any] = torch.load(path, weights_only=True)["model"]
+    except (OSError, KeyError, TypeError, UnpicklingError) as error:
+        raise ConfigError(f"signals.progress.start: {path} holds no estimator: {error}") from error
+    return weights
