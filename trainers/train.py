@@ -30,7 +30,7 @@ from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
 from turngym.trainers.signals import Suite
 from turngym.trainers.step import learning_rate, make_optimizer, update
-from turngym.trainers.types import Credit, StepResult
+from turngym.trainers.types import StepResult
 from turngym.types import Trajectory
 
 __all__ = ["train"]
@@ -134,7 +134,8 @@ def _learn(
     for group in optimizer.param_groups:
         group["lr"] = rate
     done = update(policy.model, optimizer, batch, credit, config, step)
-    metrics = {**figures(trajectories, batch), **_floats(credit), **signals, **done.metrics}
+    credited = {name: float(value) for name, value in credit.metrics.items()}
+    metrics = {**figures(trajectories, batch), **credited, **signals, **done.metrics}
     return StepResult(
         step=step,
         loss=done.loss,
@@ -147,7 +148,3 @@ def _learn(
         seconds={"update": time.perf_counter() - began},
         metrics=metrics,
     )
-
-
-def _floats(credit: Credit) -> dict[str, float]:
-    return {name: float(value) for name, value in credit.metrics.items()}
