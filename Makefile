@@ -3,6 +3,7 @@ VENV ?= .venv
 OUT ?= runs/web_shop
 PYTEST_ARGS ?=
 STAMP := $(VENV)/.stamp
+BENCHMARKS ?= web_shop conversational_qa emotional_support credit/cpu first_light
 NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl
 
 .PHONY: help setup check test train bench wheel clean
@@ -30,7 +31,7 @@ wheel: $(STAMP)  ## build wheel and sdist, install the wheel elsewhere and test 
 	sh .ci/wheel $(VENV)
 
 bench: $(STAMP)  ## the benchmarks, one after the other (results in benchmarks/results)
-	for script in benchmarks/*.py; do $(VENV)/bin/python $$script || exit 1; done
+	for script in $(BENCHMARKS); do $(VENV)/bin/python benchmarks/$$script.py || exit 1; done
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,10 +1,14 @@
 """turngym/ToolUse-v0: conversations with a scripted user in the bundled worlds."""
 
+import time
+
 import pytest
 
 import turngym
 from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.people import DOCTORS, NAMES, TITLES
+from turngym.envs.tool_use.tasks import Request
+from turngym.envs.tool_use.user import AskedUser, hear
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.types import Message, ToolCall, assistant
 
@@ -119,6 +123,27 @@ def test_the_user_tells_only_what_he_is_asked_and_each_answer_once():
     (third,), *_ = env.step("What is the weather?")
     assert first.content.startswith("My card is M")
     assert second.content == third.content == "I do not know."
+
+
+@pytest.mark.parametrize(
+    ("reply", "closes"),
+    [
+        ("Done.", True),
+        ("Done. Anything else?", True),
+        ("Done! Can I help you with something else?", True),
+        ("Anything else? And what is your name?", False),
+        ("Shall I go on?", False),
+    ],
+)
+def test_a_courtesy_is_no_question(reply, closes):
+    request = Request(opening="Hi", items=())
+    assert hear(AskedUser(), request, reply).closed == closes
+
+
+def test_a_reply_of_megabytes_is_read_in_linear_time():
+    start = time.perf_counter()
+    assert hear(AskedUser(), Request(opening="Hi", items=()), "x" * 2_000_000).closed
+    assert time.perf_counter() - start < 5  # a quadratic search takes minutes
 
 
 def test_every_failure_of_a_call_is_a_result_and_changes_nothing():

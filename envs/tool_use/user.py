@@ -1,11 +1,12 @@
 """The scripted user: answers questions that he knows the answer to, and asks for one thing at a time.
 
-A reply with a question mark is a question; any other reply closes the request. He never volunteers
-what he was not asked, and says each answer once.
+A reply with a question mark is a question, but for a courtesy such as "Anything else?"; any other reply
+closes the request. He never volunteers what he was not asked, and says each answer once.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from turngym.envs.tool_use.tasks import Request
@@ -13,6 +14,8 @@ from turngym.envs.tool_use.tasks import Request
 __all__ = ["AskedUser", "Heard", "hear"]
 
 _PUZZLED = "I do not know."
+_SENTENCE_END = re.compile(r"(?<=[.!?])")
+_COURTESIES = ("anything else", "something else", "help you", "assist you")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,12 @@ class Heard:
 def hear(user: AskedUser, request: Request, reply: str) -> Heard:
     """The user after `reply`, with his answer if it was a question."""
     text = reply.lower()
-    if "?" not in text:
+    questions = [
+        sentence
+        for sentence in _SENTENCE_END.split(text)
+        if sentence.endswith("?") and not any(each in sentence for each in _COURTESIES)
+    ]
+    if not questions:
         return Heard(user=AskedUser(request=user.request + 1), closed=True)
     for place, answer in enumerate(request.answers):
         if place not in user.given and any(cue in text for cue in answer.cues):
