@@ -136,6 +136,9 @@ def _import(module: str) -> None:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there and lacks something itself
         raise ConfigError(f"there is no Python module {module!r} on the import path") from error
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        raise ConfigError(f"{module} cannot be imported: {error.msg} ({where})") from error
 
 
 def _path(entry_point: Any) -> str:

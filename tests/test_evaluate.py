@@ -4,8 +4,9 @@ import pytest
 
 from guess import Guess
 from test_rollout import Always, Bisect, fail
-from turngym.errors import InfraFailure
+from turngym.errors import ConfigError, InfraFailure, NotTheAgentsFault
 from turngym.trainers.evaluate import evaluate, wilson
+from turngym.trainers.expert import expert_script
 from turngym.types import Sampling
 
 
@@ -48,3 +49,19 @@ def test_the_same_seed_plays_the_same_tasks():
         return sorted(done)
 
     assert figures(0) == figures(0) != figures(1)
+
+
+def test_episodes_that_all_broke_are_an_error_that_names_the_cause():
+    with pytest.raises(NotTheAgentsFault, match="none of 2.*InfraFailure: down"):
+        evaluate(
+            lambda: Always(fail(InfraFailure("down"))),
+            Bisect(),
+            split="test",
+            episodes=2,
+            sampling=Sampling(),
+        )
+
+
+def test_an_expert_is_asked_for_only_where_there_is_one():
+    with pytest.raises(ConfigError, match="Guess has no scripted expert"):
+        expert_script(Guess())

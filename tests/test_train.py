@@ -9,7 +9,7 @@ import torch
 import turngym
 from turngym import TextEnv
 from turngym.agents.tiny import tiny_model, tiny_tokenizer
-from turngym.errors import ConfigError, NotTheAgentsFault, UnknownNameError
+from turngym.errors import ConfigError, NotTheAgentsFault, TurnGymError, UnknownNameError
 from turngym.serial import read_jsonl
 from turngym.trainers import checkpoint
 from turngym.trainers import train as train_module
@@ -143,6 +143,36 @@ def test_ctrl_c_in_an_update_lets_it_finish_and_is_saved(tmp_path, model_path, m
     assert whole == cut
 
 
+def test_an_interrupt_in_an_evaluation_loses_nothing(tmp_path, model_path, monkeypatch):
+    settings = config(model_path, checkpoint_every=100, evaluation={"episodes": 4, "every": 2})
+    train(settings, tmp_path / "whole", report=quiet)
+    real = train_module.examine
+
+    def interrupted(run, policy, step, label, report):
+        if label == "during":
+            raise KeyboardInterrupt
+        real(run, policy, step, label, report)
+
+    monkeypatch.setattr(train_module, "examine", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", report=quiet)
+    monkeypatch.setattr(train_module, "examine", real)
+    train(settings, tmp_path / "cut", resume=True, report=quiet)
+    for file in ("metrics.jsonl", "evaluations.jsonl"):
+        whole, cut = ((tmp_path / name / file).read_bytes() for name in ("whole", "cut"))
+        assert whole == cut
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_named(tmp_path, model_path, name):
+    settings = config(model_path, steps=2)
+    train(settings, tmp_path, report=quiet)
+    damaged = checkpoint.latest(tmp_path) / name
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(TurnGymError, match="to continue from the one before"):
+        train(settings, tmp_path, resume=True, report=quiet)
+
+
 def test_a_draft_is_never_loaded_and_lines_after_the_checkpoint_are_taken_back(
     tmp_path, model_path
 ):
@@ -192,7 +222,7 @@ def test_a_folder_is_not_overwritten_and_other_settings_are_not_resumed(tmp_path
 def test_a_wrong_start_leaves_no_folder_behind(tmp_path):
     with pytest.raises(UnknownNameError):
         train(config("tiny:nothing"), tmp_path / "run", report=quiet)
-    with pytest.raises(ConfigError, match="cannot load a policy"):
+    with pytest.raises(ConfigError, match="no model folder"):
         train(config(tmp_path / "absent"), tmp_path / "run", report=quiet)
     assert not (tmp_path / "run").exists()
 

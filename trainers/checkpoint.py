@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -99,17 +100,34 @@ def read_state(checkpoint: Path) -> State:
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore the optimizer's moments in place."""
-    optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+    """Restore the optimizer's moments in place.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    optimizer.load_state_dict(_tensors(checkpoint / "optimizer.pt"))
 
 
 def load_signals(checkpoint: Path) -> Mapping[str, Any]:
-    """States of the signals by name; empty in a checkpoint without any."""
+    """States of the signals by name; empty in a checkpoint without any.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     path = checkpoint / "signals.pt"
     if not path.exists():
         return {}
-    states: Mapping[str, Any] = torch.load(path, weights_only=True)
+    states: Mapping[str, Any] = _tensors(path)
     return states
+
+
+def _tensors(path: Path) -> Any:
+    try:
+        return torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}): delete its folder to continue from the one before"
+        ) from error
 
 
 def _complete(run: Path) -> list[Path]:

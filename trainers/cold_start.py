@@ -8,6 +8,7 @@ from typing import Any
 from turngym.agents.demonstrate import DemonstratingAgent
 from turngym.envs.env import TextEnv
 from turngym.seeding import derive
+from turngym.trainers.expert import expert_script
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Trajectory
 
@@ -37,12 +38,7 @@ def demonstrate(
     """
     guide = make_env()
     tasks = guide.tasks(split)
-    agent = DemonstratingAgent(
-        lambda context: guide.expert(
-            context.messages, noise=noise, seed=derive(seed, context.episode)
-        ),
-        tokenizer,
-    )
+    agent = DemonstratingAgent(expert_script(guide, noise=noise, seed=seed), tokenizer)
     groups = [
         Group(
             key=f"demonstration-{index}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turngym.envs.env import TextEnv
+from turngym.errors import NotTheAgentsFault
 from turngym.seeding import derive
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Agent, Sampling, Trajectory
@@ -75,9 +76,18 @@ def evaluate(
 
 
 def summarize(trajectories: Iterable[Trajectory]) -> Evaluation:
-    """Figures of played episodes."""
+    """Figures of played episodes.
+
+    Raises:
+        NotTheAgentsFault: episodes were played and not one can be counted; names the first error.
+    """
     played = list(trajectories)
     counted = [t for t in played if t.status.counts]
+    if played and not counted:
+        raise NotTheAgentsFault(
+            f"none of {len(played)} episodes can be counted; {played[0].episode} ended as "
+            f"{played[0].status}: {played[0].error.strip().rpartition(chr(10))[2]}"
+        )
     outcomes = [t.outcome or 0.0 for t in counted]
     return Evaluation(
         episodes=len(played),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from turngym.agents.scripted import ScriptedAgent
-from turngym.envs.env import TextEnv
 from turngym.trainers.evaluate import Evaluation, evaluate
+from turngym.trainers.expert import expert_script, has_expert
 from turngym.trainers.policy import Policy
 from turngym.trainers.run import Run
 from turngym.types import Agent
@@ -16,10 +16,10 @@ __all__ = ["examine", "examine_expert"]
 
 def examine_expert(run: Run, report: Callable[[str], None]) -> None:
     """Log what the environment's scripted expert, if it has one, makes of the held-out tasks."""
-    config, guide = run.config, run.config.env.make()
-    if not config.evaluation.episodes or type(guide).expert is TextEnv.expert:
+    guide = run.config.env.make()
+    if not run.config.evaluation.episodes or not has_expert(guide):
         return
-    found = _play(run, ScriptedAgent(lambda context: guide.expert(context.messages)), 1.0, "expert")
+    found = _play(run, ScriptedAgent(expert_script(guide)), 1.0, "expert")
     run.log_evaluation(0, "expert", found)
     report(f"scripted expert: held-out success {found.success}")
 
@@ -29,6 +29,7 @@ def examine(run: Run, policy: Policy, step: int, label: str, report: Callable[[s
     config = run.config
     if not config.evaluation.episodes:
         return
+    report(f"playing {config.evaluation.episodes} held-out tasks ...")
     policy.agent.load(policy.model, version=step)
     for temperature in config.evaluation.temperatures:
         found = _play(run, policy.agent, temperature, f"{step:06d}-{label}-{temperature:g}")

@@ -46,6 +46,7 @@ class Policy:
 
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -55,11 +56,20 @@ def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     source = str(checkpoint or config.path)
     if source.startswith("tiny:"):
         return load_tiny(source.removeprefix("tiny:"))
+    if checkpoint is not None and not any(checkpoint.glob("*.safetensors")):
+        raise ConfigError(
+            f"no model in {checkpoint}: a checkpoint is a folder such as "
+            "RUN/checkpoints/step-000020"
+        )
+    if "/" in source and source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise ConfigError(f"there is no model folder {source}")
     try:
         model = AutoModelForCausalLM.from_pretrained(source, attn_implementation=config.attention)
         return model, AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot load a policy from {source!r}: {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        resumable = checkpoint is not None and (checkpoint / "state.json").exists()
+        hint = "; delete this checkpoint to continue from the one before" if resumable else ""
+        raise ConfigError(f"cannot load a policy from {source!r}: {error}{hint}") from error
 
 
 def _device(name: str) -> str:

@@ -31,9 +31,11 @@ def figures(trajectories: Sequence[Trajectory], batch: TurnBatch) -> dict[str, f
 
 def line(result: StepResult, steps: int) -> str:
     seconds, metrics = result.seconds, result.metrics
+    silent = result.grad_norm == 0
     return (
         f"step {result.step + 1}/{steps}  success {metrics['success']:.2f}  "
         f"outcome {metrics['outcome']:.3f}  loss {result.loss:+.4f}  "
         f"grad {result.grad_norm:.2f}  entropy {metrics['entropy']:.2f}  "
         f"{seconds['rollout'] + seconds['update']:.1f} s"
+        + ("  (nothing to learn: no group has two different scores)" if silent else "")
     )

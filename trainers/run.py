@@ -11,6 +11,7 @@ RUN/checkpoints/       see `trainers.checkpoint`
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -37,14 +38,18 @@ class Run:
         """A new run in an empty or absent folder.
 
         Raises:
-            ConfigError: the folder already holds a run.
+            ConfigError: the folder already holds a run, or cannot be written.
         """
         if (folder / "config.json").exists():
             raise ConfigError(
                 f"{folder} already holds a run: continue it with --resume or choose another --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=1))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(config.model_dump(mode="json"), indent=1)
+            (folder / "config.json").write_text(text)
+        except OSError as error:
+            raise ConfigError(f"cannot write a run into {folder}: {error.strerror}") from error
         return cls(folder, config)
 
     @classmethod
@@ -57,7 +62,7 @@ class Run:
         try:
             old = json.loads((folder / "config.json").read_text())
         except (OSError, ValueError) as error:
-            raise ConfigError(f"no run to resume in {folder}: {error}") from error
+            raise ConfigError(f"no run to resume in {folder}: start it without --resume") from error
         changed = _differences(old, config.model_dump(mode="json"))
         if changed:
             raise ConfigError(f"{folder} was started with other settings: {'; '.join(changed)}")
@@ -94,7 +99,7 @@ class Run:
 
     def _append(self, name: str, data: Mapping[str, Any]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(data, sort_keys=True) + "\n")
+            file.write(json.dumps(_finite(data), sort_keys=True, allow_nan=False) + "\n")
 
     @staticmethod
     def _take_back(path: Path, step: int) -> None:
@@ -105,6 +110,15 @@ class Run:
         draft = path.with_suffix(".draft")
         draft.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
         draft.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

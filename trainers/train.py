@@ -73,25 +73,24 @@ def train(
         states = suite.state_dict()
         checkpoint.save(folder, *models, state, config.keep_checkpoints, states)
 
-    for step in range(start, config.steps):
-        reached = step
-        try:
+    reached = start
+    try:
+        for step in range(start, config.steps):
+            if step and config.evaluation.every and step % config.evaluation.every == 0:
+                examine(run, policy, step, "during", report)
             done, seconds = _explore(run, policy, plan(config, tasks, step), step)
             with interrupts_deferred():
                 result = _learn(config, policy, suite, optimizer, done, step)
                 result = replace(result, seconds={"rollout": seconds, **result.seconds})
                 run.log_step(result)
+                report(line(result, config.steps))
                 reached = step + 1
-        except KeyboardInterrupt:
-            save(reached)
-            report(f"\nstopped after {reached} steps; continue with --resume")
-            raise
-        report(line(result, config.steps))
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            save(step + 1)
-        every = config.evaluation.every
-        if every and (step + 1) % every == 0 and step + 1 < config.steps:
-            examine(run, policy, step + 1, "during", report)
+            if reached % config.checkpoint_every == 0 or reached == config.steps:
+                save(reached)
+    except (KeyboardInterrupt, NotTheAgentsFault):
+        save(reached)
+        report(f"stopped after {reached} steps; continue with --resume")
+        raise
     examine(run, policy, config.steps, "after", report)
     return run
 

@@ -1,7 +1,7 @@
 """The tiny policies: small Llama-architecture models that ship with the package.
 
 One frozen tokenizer and chat template for all families, one checkpoint of at most 2 MB per family,
-cold-started on imperfect scripted experts. `python -m turngym.agents.tiny.build` makes the tokenizer anew.
+cold-started on imperfect scripted experts. `python -m turngym.trainers.tiny` makes them.
 """
 
 from __future__ import annotations

@@ -56,6 +56,12 @@ class _Group(TyperGroup):
                 raise
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1 if isinstance(error, NotTheAgentsFault) else 2) from error
+        except OSError as error:  # a path that cannot be read or written
+            if ctx.params.get("debug") or error.filename is None:
+                raise
+            text = f"error: {error.filename}: {error.strerror}"
+            typer.secho(text, fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.secho("interrupted", fg=typer.colors.YELLOW, err=True)
             raise typer.Exit(130) from error

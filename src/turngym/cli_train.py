@@ -11,7 +11,6 @@ import typer
 
 from turngym.envs.env import TextEnv
 from turngym.errors import ConfigError
-from turngym.seeding import derive
 from turngym.types import Agent, Trajectory
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
@@ -40,6 +39,7 @@ def train(
 
         turngym train web_shop --out runs/try --resume
     """
+    _say_loading()
     from turngym.trainers.config import load_recipe
     from turngym.trainers.curve import draw_curve
     from turngym.trainers.train import train as run_training
@@ -77,6 +77,7 @@ def evaluate(
 
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
+    _say_loading()
     from turngym.trainers.config import load_recipe
     from turngym.trainers.evaluate import evaluate as play
     from turngym.trainers.policy import Policy
@@ -84,6 +85,7 @@ def evaluate(
     config = load_recipe(recipe, overrides or [])
     deterministic = config.rollout.deterministic
     policy = Policy.load(config.policy, checkpoint, deterministic=deterministic)
+    _refuse_existing(out)
     episodes = config.evaluation.episodes
     for temperature in config.evaluation.temperatures:
         with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
@@ -134,6 +136,7 @@ def rollout(
     from turngym.trainers.evaluate import evaluate as play
     from turngym.types import Sampling
 
+    _refuse_existing(out)
     player = _agent(agent, lambda: make_env(env, settings), seed)
     with _watched("episodes", episodes, out) as on_episode:
         found = play(
@@ -162,10 +165,14 @@ def sft(
 ) -> None:
     """Fine-tune a recipe's policy on demonstrations of the environment's scripted expert.
 
+    A tiny policy takes about half a second a step on one core.
+
     Example:
 
         turngym sft web_shop --episodes 2000 --steps 500 --out runs/sft
     """
+    _say_loading()
+    from rich.console import Console
     from rich.progress import Progress
 
     from turngym.trainers.cold_start import demonstrate
@@ -174,9 +181,11 @@ def sft(
     from turngym.trainers.sft import SFTConfig
     from turngym.trainers.sft import sft as tune
 
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists already: choose another --out")
     config = load_recipe(recipe, overrides or [])
     policy = Policy.load(config.policy)
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("demonstrations", total=episodes)
         demos = demonstrate(
             config.env.make,
@@ -187,15 +196,30 @@ def sft(
             on_episode=lambda _: progress.advance(bar),
         )
         bar = progress.add_task("training", total=steps)
+
+        def on_step(step: int, loss: float) -> None:
+            progress.advance(bar)
+            if (step + 1) % 50 == 0:
+                typer.echo(f"step {step + 1}/{steps}  loss {loss:.3f}")
+
         losses = tune(
             policy.model,
             demos,
             SFTConfig(steps=steps, seed=config.seed),
-            on_step=lambda *_: progress.advance(bar),
+            on_step=on_step,
         )
     policy.model.save_pretrained(out)
     policy.tokenizer.save_pretrained(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+def _say_loading() -> None:
+    typer.echo("loading torch and transformers ...", err=True)  # takes seconds
+
+
+def _refuse_existing(out: Path | None) -> None:
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists already: choose another --out")
 
 
 @contextmanager
@@ -221,7 +245,8 @@ def _watched(label: str, total: int, out: Path | None) -> Iterator[Callable[[Tra
     )
     with ExitStack() as stack:
         console = Console(stderr=True)  # results go to stdout, alone
-        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
+        bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        progress = stack.enter_context(bars)
         bar = progress.add_task(label, total=total, rate=0.0)
         writer = None if out is None else stack.enter_context(TrajectoryWriter(out))
 
@@ -237,17 +262,14 @@ def _agent(spec: str, make_env: Callable[[], TextEnv], seed: int) -> Agent:
     kind, _, rest = spec.partition(":")
     if kind == "expert":
         from turngym.agents.scripted import ScriptedAgent
+        from turngym.trainers.expert import expert_script
 
         try:
             noise = float(rest or 0)
         except ValueError:
             raise ConfigError(f"expert:NOISE takes a number from 0 to 1, got {rest!r}") from None
-        guide = make_env()
-        return ScriptedAgent(
-            lambda context: guide.expert(
-                context.messages, noise=noise, seed=derive(seed, context.episode)
-            )
-        )
+        return ScriptedAgent(expert_script(make_env(), noise=noise, seed=seed))
+    _say_loading()
     from turngym.trainers.config import PolicyConfig
     from turngym.trainers.policy import Policy
 
