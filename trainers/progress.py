@@ -30,6 +30,7 @@ def figures(trajectories: Sequence[Trajectory], batch: TurnBatch) -> dict[str, f
 
 
 def line(result: StepResult, steps: int) -> str:
+    """One step in one line; says so when there was nothing to learn."""
     seconds, metrics = result.seconds, result.metrics
     silent = result.grad_norm == 0
     return (
