@@ -4,6 +4,7 @@ A block under a line `<!-- no-run -->` is left out: it needs a server, a GPU or 
 """
 
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,3 +58,14 @@ def test_blocks_are_found_and_marked_ones_left_out():
 
 def test_the_environment_guide_has_blocks():
     assert len(blocks((ROOT / "docs/environments.md").read_text(encoding="utf-8"))) >= 6
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_every_example_runs(path, capsys):
+    before = dict(gymnasium.registry)
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        gymnasium.registry.clear()
+        gymnasium.registry.update(before)
+    assert "success 1.000" in capsys.readouterr().out
