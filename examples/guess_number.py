@@ -20,7 +20,7 @@ class Guess(TextEnv):
         return (user("I picked a number from 1 to 100. Guess."),), {}
 
     def step(self, reply):
-        if not (reply.content.isdecimal() and len(reply.content) <= 3):
+        if reply.content not in map(str, range(1, 101)):
             info = {"status": "invalid_action"}
             return (user("Please answer with a number."),), 0.0, False, False, info
         guess = int(reply.content)

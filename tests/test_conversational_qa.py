@@ -1,7 +1,7 @@
 """ConversationalQA: the protocol on a hand-made data set, reply by reply."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import turngym
@@ -332,6 +332,7 @@ FRAGMENTS = [
     st.integers(1, 90),
     st.integers(1, 1500),
 )
+@example(replies=["<search><search></search>"], task="plays", judge=False, room=1, context=1)
 def test_any_reply_is_survived_tags_stay_whole_and_budgets_hold(
     replies, task, judge, room, context
 ):

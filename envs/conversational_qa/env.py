@@ -24,9 +24,10 @@ from turngym.envs.conversational_qa.scoring import (
     reply_parts,
 )
 from turngym.envs.conversational_qa.settings import settings_for
-from turngym.envs.conversational_qa.tasks import SPLITS, Kind, Question, Source, Split, Task
+from turngym.envs.conversational_qa.tasks import Kind, Question, Source, Split, Task
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.retrieval.passages import Hit, Retriever
+from turngym.envs.splits import as_split
 from turngym.errors import ConfigError, closest
 from turngym.rewards.search_process import reseek_judge
 from turngym.types import Message, Privileged, TurnStatus, system, tool, user
@@ -114,7 +115,7 @@ class ConversationalQA(TextEnv):
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of a split; without mixed initiative only tasks that have an answer."""
-        name = _split(split)
+        name = as_split(split)
         if name not in self._ids:
             ids = self.source.tasks(name)
             if not self.settings.mixed_initiative:
@@ -229,7 +230,7 @@ class ConversationalQA(TextEnv):
                 raise ConfigError(f"split {wanted or 'train'!r} of this data is empty")
             task_id = ids[int(self.np_random.integers(len(ids)))]
         split, task = self.source.find(task_id)
-        if wanted is not None and split != _split(wanted):
+        if wanted is not None and split != as_split(wanted):
             raise ConfigError(f"task {task_id!r} belongs to split {split!r}, not to {wanted!r}")
         if not self._questions(task_id):
             raise ConfigError(f"task {task_id!r} has no answer and mixed_initiative is off")
@@ -351,10 +352,3 @@ def _add_turn_reward(result: StepResult, value: float) -> StepResult:
     messages, reward, terminated, truncated, info = result
     info = {**info, "turn_reward": info.get("turn_reward", 0.0) + value}
     return messages, reward + value, terminated, truncated, info
-
-
-def _split(name: str) -> Split:
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise ConfigError(f"unknown split {name!r}.{closest(str(name), SPLITS)} Known: {SPLITS}.")

@@ -151,9 +151,10 @@ def cut(text: str, max_chars: int) -> str:
     """At most `max_chars` of `text`, ending at a word where possible, tags in it made harmless."""
     # A passage that holds a closing tag would end its block early.
     text = _TAGS.sub(r"[\1\2]", text)
+    max_chars = max(max_chars, 0)  # a budget may be overdrawn
     if len(text) <= max_chars:
         return text
-    kept = text[: max(max_chars, 0)]
+    kept = text[:max_chars]
     if not text[len(kept)].isspace() and " " in kept:
         kept = kept[: kept.rindex(" ")]
     return kept.rstrip()

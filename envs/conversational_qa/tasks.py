@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Protocol
 
 from turngym.envs.retrieval.passages import Passage
+from turngym.envs.splits import SPLITS, Split
 from turngym.errors import UnknownNameError
 
 __all__ = ["SPLITS", "Dataset", "Exchange", "Kind", "Question", "Source", "Split", "Task"]
-
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 class Kind(StrEnum):

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
+from turngym.envs.splits import as_split
 from turngym.envs.tool_use.calls import parse_call
 from turngym.envs.tool_use.expert import next_action
 from turngym.envs.tool_use.settings import settings_for
 from turngym.envs.tool_use.state import changes, state_hash
-from turngym.envs.tool_use.tasks import Task, World, gold_state, split_named
+from turngym.envs.tool_use.tasks import Task, World, gold_state
 from turngym.envs.tool_use.tools import ToolResult
 from turngym.envs.tool_use.user import AskedUser, hear
 from turngym.envs.tool_use.worlds import WORLDS, find_task, is_offered, task_ids
@@ -75,7 +76,7 @@ class ToolUse(TextEnv):
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a name or a title."""
         shown = self.settings
-        return task_ids(shown.worlds, split_named(split), shown.tasks_per_template, shown.brief)
+        return task_ids(shown.worlds, as_split(split), shown.tasks_per_template, shown.brief)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -158,7 +159,7 @@ class ToolUse(TextEnv):
                 hint = closest(name, ("split", "task_id"))
                 raise ConfigError(f"unknown reset option {name!r}.{hint} Known: split, task_id.")
         wanted, task_id = options.get("split"), options.get("task_id")
-        split = split_named("train" if wanted is None else wanted)
+        split = as_split("train" if wanted is None else wanted)
         if task_id is None:
             known = self.tasks(split)
             if not known:

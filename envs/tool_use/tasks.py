@@ -6,10 +6,11 @@ import functools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from turngym.envs.splits import SPLITS, Split
 from turngym.envs.tool_use.tools import State, ToolBox
-from turngym.errors import ConfigError, DataError, UnknownNameError, closest
+from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import ChecklistItem
 from turngym.rewards.tool_steps import Called, Changed, Check, Says, Untouched
 from turngym.types import ToolCall
@@ -25,12 +26,9 @@ __all__ = [
     "call",
     "gold_state",
     "item",
-    "split_named",
     "weighted",
 ]
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 _SPLIT_OF_TEN: tuple[Split, ...] = (
     *("train", "train", "train", "train", "train", "train"),
     *("dev", "dev"),
@@ -149,18 +147,6 @@ def item(
 def weighted(*items: ChecklistItem) -> tuple[ChecklistItem, ...]:
     """The items with equal weights that sum to 1."""
     return tuple(replace(each, weight=1 / len(items)) for each in items)
-
-
-def split_named(name: str) -> Split:
-    """The split of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise ConfigError(f"unknown split {name!r}.{closest(str(name), SPLITS)} Known: {SPLITS}.")
 
 
 def gold_state(world: World, task: Task) -> State:

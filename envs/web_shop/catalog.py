@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+from turngym.envs.splits import SPLITS, Split
 
 __all__ = [
     "SPLITS",
@@ -19,8 +21,6 @@ __all__ = [
     "Split",
 ]
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 UNLIMITED = 1e6
 """The price limit of a goal that names none, in dollars."""
 

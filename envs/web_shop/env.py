@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
-from turngym.envs.web_shop.catalog import SPLITS, Goal, Split
+from turngym.envs.splits import as_split
+from turngym.envs.web_shop.catalog import Goal, Split
 from turngym.envs.web_shop.expert import expert
 from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.pages import render
@@ -69,7 +70,7 @@ class WebShop(TextEnv):
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a product that is asked for."""
-        return self.market.tasks(_split(split))
+        return self.market.tasks(as_split(split))
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -144,7 +145,7 @@ class WebShop(TextEnv):
                 hint = closest(name, ("split", "task_id"))
                 raise ConfigError(f"unknown reset option {name!r}.{hint} Known: split, task_id.")
         wanted = options.get("split")
-        split = _split(wanted or "train")
+        split = as_split(wanted or "train")
         task_id = options.get("task_id")
         if task_id is None:
             task_id = self.market.draw(split, self.np_random)
@@ -173,13 +174,6 @@ class WebShop(TextEnv):
         visit = self._session
         place = (visit.page, visit.query, visit.page_number, visit.product, visit.sub_page)
         return digest((visit.goal.task_id, *place, visit.options))
-
-
-def _split(name: str) -> Split:
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise ConfigError(f"unknown split {name!r}.{closest(str(name), SPLITS)} Known: {SPLITS}.")
 
 
 def _parts(result: Score) -> dict[str, float]:
