@@ -168,7 +168,7 @@ def counted(batch: TurnBatch) -> Tensor:
 
 def of_turn(batch: TurnBatch, per_trajectory: Tensor) -> Tensor:
     """[K] the value of each turn's trajectory."""
-    return per_trajectory[batch.traj_of_turn]
+    return per_trajectory.index_select(0, batch.traj_of_turn)
 
 
 def group_of_turn(batch: TurnBatch) -> Tensor:
@@ -189,7 +189,8 @@ def turn_position_key(batch: TurnBatch, key: TurnKey) -> tuple[Tensor, int]:
 
 def last_turn(batch: TurnBatch) -> Tensor:
     """[K] bool: the last turn of its trajectory."""
-    return batch.turn_index == of_turn(batch, batch.cu_turns.diff()) - 1
+    traj = batch.traj_of_turn
+    return torch.cat([traj[1:] != traj[:-1], batch.loss_mask.new_ones(min(batch.num_turns, 1))])
 
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:

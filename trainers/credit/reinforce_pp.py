@@ -13,15 +13,18 @@ Legend: N tokens, K turns.
 
 from typing import Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import credit, finish, norm_metrics, step_rewards, turn_return
+from turngym.trainers.credit.credit import credit, finish, step_rewards, turn_return
 from turngym.trainers.credit.tokens import (
-    token_rewards,
+    TokenView,
+    end_rewards,
+    token_credit,
     token_view,
     trained_tokens,
-    turn_means,
     whiten_tokens,
     whiten_turns,
 )
@@ -49,11 +52,20 @@ def reinforce_pp(batch: TurnBatch, config: ReinforcePpConfig) -> Credit:
         normed = whiten_turns(ahead, batch, trained_tokens(batch))
         return finish(batch, normed.values, {"batch": normed})
     view = token_view(batch)
-    rewards = token_rewards(batch, view, config.turn_reward_weight)
-    ahead = discounted_return(rewards, view.traj, config.gamma, mask=view.mask)
-    normed = whiten_tokens(ahead, view)
-    return Credit(
-        turn=turn_means(batch, normed.values),
-        token=normed.values,
-        metrics=norm_metrics({"batch": normed}),
+    normed = whiten_tokens(_returns(batch, view, config), view)
+    return token_credit(view, normed.values, normed)
+
+
+def _returns(batch: TurnBatch, view: TokenView, config: ReinforcePpConfig) -> Tensor:
+    """[n] returns of the view's rows: only the last of a turn has a reward, the others discount it."""
+    so_far = view.counts.cumsum(0)
+    at_last = discounted_return(
+        end_rewards(batch, view, config.turn_reward_weight),
+        batch.traj_of_turn,
+        config.gamma,
+        time=so_far,
+        longest=batch.max_turns,
     )
+    place = torch.arange(1, view.turn.shape[0] + 1) if view.mask is None else view.mask.cumsum(0)
+    left = view.of_turn(so_far) - place
+    return view.of_turn(at_last) * config.gamma**left

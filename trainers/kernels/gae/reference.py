@@ -56,10 +56,10 @@ def gae(
     """
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
-    next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
+    next_value = steps.ahead(own_value)
     delta = steps.inside(rewards) - own_value
     delta = torch.addcmul(delta, steps.factor(discount), next_value)
     if mask is not None:
-        delta = torch.where(mask, delta, 0)
+        delta = delta.masked_fill(~mask, 0)
     advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
     return Advantages(advantage=advantage, returns=advantage + own_value)

@@ -79,23 +79,31 @@ def segment_norm(
     x = values.to(wide) if mask is None else values.to(wide).masked_fill(~mask, 0)
     share = _share(x, mask, source, weight)
 
-    count = segment_sum(share, key, num_keys)
+    # One key for all rows needs neither scatter nor gather.
+    def sums(rows: Tensor) -> Tensor:
+        return rows.sum(0, keepdim=True) if num_keys == 1 else segment_sum(rows, key, num_keys)
+
+    def of_row(per_key: Tensor) -> Tensor:
+        return per_key if num_keys == 1 else per_key.index_select(0, key)
+
+    count = sums(torch.ones_like(x) if share is None else share)
     one = count == 1
-    mean = segment_sum(share * x, key, num_keys) / count.clamp(min=1)
+    mean = sums(x if share is None else share * x) / count.clamp(min=1)
     if rule.singleton == "raw":
-        mean = torch.where(one, 0, mean)
-    centred = x - mean.index_select(0, key)
-    var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
+        mean = mean.masked_fill(one, 0)
+    centred = x - of_row(mean)
+    squares = centred * centred
+    var = sums(squares if share is None else share * squares) / (count - rule.ddof).clamp(min=1)
     floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
     flat = (var.sqrt() <= floor) & (count > 1)
 
     factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
     lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
-    factor = torch.where(flat, 0, torch.where(one, lone, factor))
-    result = centred * factor.index_select(0, key)
+    factor = factor.expand_as(one).masked_fill(one, lone).masked_fill(flat, 0)
+    result = centred * of_row(factor)
     kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
     if rule.singleton == "drop":
-        kept = kept & ~one[key]
+        kept = kept & ~of_row(one)
     return Normed(
         values=(result if mask is None else result.masked_fill(~mask, 0)).float(),
         kept=kept,
@@ -104,10 +112,12 @@ def segment_norm(
     )
 
 
-def _share(x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None) -> Tensor:
-    """[n] how often each row counts in the statistics, in the dtype of `x`."""
-    share = torch.ones_like(x) if weight is None else weight.to(x.dtype)
-    for rows in (mask, source):
-        if rows is not None:
-            share = share.masked_fill(~rows, 0)
-    return share
+def _share(
+    x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None
+) -> Tensor | None:
+    """[n] how often each row counts in the statistics, in the dtype of `x`; None: once."""
+    rows = mask if source is None else source if mask is None else mask & source
+    if weight is None:
+        return None if rows is None else rows.to(x.dtype)
+    share = weight.to(x.dtype)
+    return share if rows is None else share.masked_fill(~rows, 0)
