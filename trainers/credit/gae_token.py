@@ -47,7 +47,7 @@ def gae_token(batch: TurnBatch, config: GaeTokenConfig) -> Credit:
     made = gae(
         view.on_last(end_rewards(batch, view, config.turn_reward_weight)),
         view.rows(column(batch, TOKEN_VALUES)),
-        view.of_turn(batch.traj_of_turn),
+        view.of_turn(batch.traj_of_turn.int()),
         config.gamma,
         config.lam,
         mask=view.mask,

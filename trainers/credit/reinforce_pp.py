@@ -11,6 +11,7 @@ gamma = 1 all tokens of a turn are alike, and the work is done per turn with tok
 Legend: N tokens, K turns.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -66,6 +67,6 @@ def _returns(batch: TurnBatch, view: TokenView, config: ReinforcePpConfig) -> Te
         time=so_far,
         longest=batch.max_turns,
     )
-    place = torch.arange(1, view.turn.shape[0] + 1) if view.mask is None else view.mask.cumsum(0)
-    left = view.of_turn(so_far) - place
-    return view.of_turn(at_last) * config.gamma**left
+    left = view.of_turn(so_far.int()).sub_(view.places())
+    # exp is four times faster than a power; what is lost is less than the rounding of the last.
+    return torch.exp(left * math.log(max(config.gamma, 1e-38))).mul_(view.of_turn(at_last))

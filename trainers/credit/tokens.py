@@ -70,6 +70,12 @@ class TokenView:
             return per_turn.index_select(0, self.turn)
         return spread(per_turn, self.turn)
 
+    def places(self) -> Tensor:
+        """[n] int32: the number of each row inside the mask, from 1."""
+        if self.mask is None:
+            return torch.arange(1, self.turn.shape[0] + 1, dtype=torch.int32)
+        return self.mask.cumsum(0, dtype=torch.int32)
+
     def on_last(self, per_turn: Tensor) -> Tensor:
         """[n] from [K]: the value on each turn's last row, 0 elsewhere."""
         rows = per_turn.new_zeros(self.turn.shape[0] + 1)

@@ -69,7 +69,7 @@ class Steps:
 
     def factor(self, base: float) -> Tensor:
         """[n] weight of the step behind: base^elapsed, 0 at the end of a row, 1 outside the mask."""
-        weight = self.has_next.float() * (base if self.elapsed is None else base**self.elapsed)
+        weight = self.has_next * (base if self.elapsed is None else base**self.elapsed)
         return weight if self.mask is None else torch.where(self.mask, weight, 1.0)
 
 
@@ -109,18 +109,25 @@ def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> T
     longest = n if longest is None else min(longest, n)
     if longest <= _BLOCK:
         return _doubled(factor, value, longest)
-    blocks = -(-n // _BLOCK)
-    pad = blocks * _BLOCK - n
-    factors = torch.nn.functional.pad(factor, (0, pad)).view(blocks, _BLOCK).t().contiguous()
-    values = torch.nn.functional.pad(value, (0, pad)).view(blocks, _BLOCK).t().contiguous()
+    factors, values = _blocks(factor), _blocks(value)
     through, made = factors.unbind(0), values.unbind(0)
     for step in range(_BLOCK - 2, -1, -1):
         made[step].addcmul_(through[step], made[step + 1])
         through[step].mul_(through[step + 1])
-    if blocks > 1:
+    if values.shape[1] > 1:
         carried = reverse_scan(through[0], made[0])
         values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
     return values.t().reshape(-1)[:n]
+
+
+def _blocks(steps: Tensor) -> Tensor:
+    """[32, blocks]: a block of steps in each column, zeros behind the last step."""
+    whole, rest = divmod(steps.shape[0], _BLOCK)
+    columns = steps.new_zeros(_BLOCK, whole + (rest > 0))
+    columns[:, :whole] = steps[: whole * _BLOCK].view(whole, _BLOCK).t()
+    if rest:
+        columns[:rest, whole] = steps[whole * _BLOCK :]
+    return columns
 
 
 def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:

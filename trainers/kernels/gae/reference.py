@@ -56,10 +56,11 @@ def gae(
     """
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
-    next_value = steps.ahead(own_value)
     delta = steps.inside(rewards) - own_value
-    delta = torch.addcmul(delta, steps.factor(discount), next_value)
-    if mask is not None:
-        delta = delta.masked_fill(~mask, 0)
+    factor = steps.factor(discount)
+    if mask is None:
+        delta[:-1].addcmul_(factor[:-1], own_value[1:])
+    else:
+        delta = torch.addcmul(delta, factor, steps.ahead(own_value)).masked_fill(~mask, 0)
     advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
     return Advantages(advantage=advantage, returns=advantage + own_value)

@@ -76,40 +76,52 @@ def segment_norm(
         weight: [n]: how often a row counts in the statistics (tokens of a turn); None: once.
     """
     wide = torch.float32 if values.device.type == "mps" else torch.float64
-    x = values.to(wide) if mask is None else values.to(wide).masked_fill(~mask, 0)
+    mask, source = _selecting(mask), _selecting(source)
+    x = values.to(wide, copy=True)
+    if mask is not None:
+        x.masked_fill_(~mask, 0)
     share = _share(x, mask, source, weight)
 
     # One key for all rows needs neither scatter nor gather.
-    def sums(rows: Tensor) -> Tensor:
-        return rows.sum(0, keepdim=True) if num_keys == 1 else segment_sum(rows, key, num_keys)
+    def sums(rows: Tensor, times: Tensor | None) -> Tensor:
+        if num_keys == 1:
+            return (rows.sum() if times is None else torch.dot(rows, times)).view(1)
+        return segment_sum(rows if times is None else rows * times, key, num_keys)
 
     def of_row(per_key: Tensor) -> Tensor:
         return per_key if num_keys == 1 else per_key.index_select(0, key)
 
-    count = sums(torch.ones_like(x) if share is None else share)
+    count = sums(x.new_ones(()).expand_as(x) if share is None else share, None)
     one = count == 1
-    mean = sums(x if share is None else share * x) / count.clamp(min=1)
+    mean = sums(x, share) / count.clamp(min=1)
     if rule.singleton == "raw":
-        mean = mean.masked_fill(one, 0)
-    centred = x - of_row(mean)
-    squares = centred * centred
-    var = sums(squares if share is None else share * squares) / (count - rule.ddof).clamp(min=1)
+        mean.masked_fill_(one, 0)
+    x.sub_(of_row(mean))
+    var = sums(x, x if share is None else x * share) / (count - rule.ddof).clamp(min=1)
     floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
     flat = (var.sqrt() <= floor) & (count > 1)
 
     factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
     lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
     factor = factor.expand_as(one).masked_fill(one, lone).masked_fill(flat, 0)
-    result = centred * of_row(factor)
+    x.mul_(of_row(factor))
+    if mask is not None:
+        x.masked_fill_(~mask, 0)
     kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
     if rule.singleton == "drop":
         kept = kept & ~of_row(one)
     return Normed(
-        values=(result if mask is None else result.masked_fill(~mask, 0)).float(),
+        values=x.float(),
         kept=kept,
         singletons=one.sum().float(),
         flat=flat.sum().float(),
     )
+
+
+def _selecting(rows: Tensor | None) -> Tensor | None:
+    """None where all rows are in, as far as that is known without waiting for a device."""
+    on_cpu = rows is not None and rows.device.type == "cpu"
+    return None if on_cpu and bool(rows.all()) else rows
 
 
 def _share(
