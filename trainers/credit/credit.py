@@ -228,8 +228,8 @@ def leave_one_out(
     normed = segment_norm(values, key, num_keys, rule, mask=mask, source=source)
     rows = mask if source is None else mask & source
     count = segment_sum(rows.float(), key, num_keys)
-    factor = torch.where(count > 1, count / (count - 1).clamp(min=1), 1)
-    return replace(normed, values=normed.values * factor[key])
+    factor = count.clamp(min=1) / (count - 1).clamp(min=1)
+    return replace(normed, values=normed.values * factor.index_select(0, key))
 
 
 def finish(
@@ -251,12 +251,12 @@ def finish(
         clip_scale: [K].
         returns: [K] targets of a value head.
     """
-    mask = batch.turn_mask
+    out = ~batch.turn_mask
     return Credit(
-        turn=torch.where(mask, turn, 0).float(),
-        clip_scale=None if clip_scale is None else torch.where(mask, clip_scale, 1).float(),
+        turn=turn.masked_fill(out, 0).float(),
+        clip_scale=None if clip_scale is None else clip_scale.masked_fill(out, 1).float(),
         weight=None if kept is None else spread(kept.float(), batch.turn_of_token),
-        returns=None if returns is None else torch.where(mask, returns, 0).float(),
+        returns=None if returns is None else returns.masked_fill(out, 0).float(),
         metrics=norm_metrics(norms),
     )
 

@@ -122,12 +122,8 @@ def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> T
 
 def _blocks(steps: Tensor) -> Tensor:
     """[32, blocks]: a block of steps in each column, zeros behind the last step."""
-    whole, rest = divmod(steps.shape[0], _BLOCK)
-    columns = steps.new_zeros(_BLOCK, whole + (rest > 0))
-    columns[:, :whole] = steps[: whole * _BLOCK].view(whole, _BLOCK).t()
-    if rest:
-        columns[:rest, whole] = steps[whole * _BLOCK :]
-    return columns
+    padded = torch.nn.functional.pad(steps, (0, -steps.shape[0] % _BLOCK))
+    return padded.view(-1, _BLOCK).t().contiguous()
 
 
 def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:

@@ -86,7 +86,10 @@ def segment_norm(
     def sums(rows: Tensor, times: Tensor | None) -> Tensor:
         if num_keys == 1:
             return (rows.sum() if times is None else torch.dot(rows, times)).view(1)
-        return segment_sum(rows if times is None else rows * times, key, num_keys)
+        rows = rows if times is None else rows * times
+        if rows.device.type == "cpu":  # no key is -1 here
+            return rows.new_zeros(num_keys).index_add_(0, key, rows)
+        return segment_sum(rows, key, num_keys)
 
     def of_row(per_key: Tensor) -> Tensor:
         return per_key if num_keys == 1 else per_key.index_select(0, key)
@@ -98,12 +101,15 @@ def segment_norm(
         mean.masked_fill_(one, 0)
     x.sub_(of_row(mean))
     var = sums(x, x if share is None else x * share) / (count - rule.ddof).clamp(min=1)
-    floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
-    flat = (var.sqrt() <= floor) & (count > 1)
+    std = var.sqrt()
+    floor = torch.hypot(mean, std).mul_(ROUNDING).clamp_(min=rule.std_floor)
+    flat = (std <= floor) & (count > 1)
 
-    factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
+    if rule.eps_inside:
+        std = (var + rule.eps_inside).sqrt()
+    factor = 1 / (std + rule.eps) if rule.divide else torch.ones_like(std)
     lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
-    factor = factor.expand_as(one).masked_fill(one, lone).masked_fill(flat, 0)
+    factor.masked_fill_(one, lone).masked_fill_(flat, 0)
     x.mul_(of_row(factor))
     if mask is not None:
         x.masked_fill_(~mask, 0)
@@ -113,15 +119,16 @@ def segment_norm(
     return Normed(
         values=x.float(),
         kept=kept,
-        singletons=one.sum().float(),
-        flat=flat.sum().float(),
+        singletons=one.sum(dtype=torch.float32),
+        flat=flat.sum(dtype=torch.float32),
     )
 
 
 def _selecting(rows: Tensor | None) -> Tensor | None:
     """None where all rows are in, as far as that is known without waiting for a device."""
-    on_cpu = rows is not None and rows.device.type == "cpu"
-    return None if on_cpu and bool(rows.all()) else rows
+    if rows is not None and rows.device.type == "cpu" and bool(rows.all()):
+        return None
+    return rows
 
 
 def _share(
