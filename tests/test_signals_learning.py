@@ -187,6 +187,19 @@ def test_redistributed_contributions_sum_to_the_outcome():
     check(redistributed(flat(PROGRESS), batch), expected)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_exact_contributions_are_the_turn_rewards(exact):
+    done = judged()
+    models, batch = models_for(), collate(done)
+    config = ProgressConfig(exact=exact, as_reward=True)
+    columns = Progress(config, models).columns(done, batch, models)
+    assert torch.equal(columns.replaced["turn_rewards"], columns.turn["progress"])
+    sums = trajectory_values(columns.turn["progress"], batch, "sum")  # a fresh head says 0
+    expected = batch.outcome if exact else torch.zeros(5)
+    torch.testing.assert_close(sums, expected)
+    assert columns.metrics["error"] == pytest.approx(0.5)
+
+
 def test_broken_episodes_teach_no_progress():
     batch = worked(outcome=PROGRESS_OUTCOME)
     batch = replace(batch, traj_mask=torch.tensor([True, True, False, True, True]))

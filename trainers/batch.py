@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from turngym.errors import DataError
-from turngym.trainers.types import Credit, TurnBatch
+from turngym.trainers.types import SIZE_OF_COLUMN, Credit, TurnBatch
 from turngym.types import EpisodeStatus, Trajectory, Turn, TurnStatus
 
 __all__ = ["collate", "take", "take_credit"]
@@ -160,16 +160,17 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
     new_turn[turns] = torch.arange(turns.shape[0], device=batch.device)
     counts = batch.cu_turns.diff()[trajs]
     rows = {"N": tokens, "K": turns, "B": trajs}
-    plain: dict[str, Any] = {
-        name: _rows(getattr(batch, name), rows[size]) for name, size in _ROWS.items()
+    chosen: dict[str, Any] = {
+        name: _rows(getattr(batch, name), rows[size]) for name, size in SIZE_OF_COLUMN.items()
     }
+    # These two count turns and trajectories anew.
+    chosen["turn_of_token"] = new_turn[batch.turn_of_token[tokens]]
+    chosen["traj_of_turn"] = new_traj[batch.traj_of_turn[turns]]
     part = replace(
         batch,
-        **plain,
-        turn_of_token=new_turn[batch.turn_of_token[tokens]],
+        **chosen,
         cu_tokens=_offsets(lengths[segments]),
         traj_of_segment=new_traj[batch.traj_of_segment[segments]],
-        traj_of_turn=new_traj[batch.traj_of_turn[turns]],
         cu_turns=_offsets(counts),
         max_turns=int(counts.max()) if counts.numel() else 0,
         token_columns=_columns(batch.token_columns, tokens),
@@ -199,26 +200,6 @@ def take_credit(credit: Credit, tokens: Tensor, turns: Tensor, num_turns: int) -
         weight=_rows(credit.weight, tokens),
         returns=returns,
     )
-
-
-_ROWS = {
-    **dict.fromkeys(("token_ids", "sampled_logprobs", "old_logprobs"), "N"),
-    **dict.fromkeys(
-        (
-            "turn_index",
-            "exchange_of_turn",
-            "anchor_of_turn",
-            "turn_rewards",
-            "reward_mask",
-            "loss_mask",
-            "turn_status",
-            "temperature",
-            "policy_version",
-        ),
-        "K",
-    ),
-    **dict.fromkeys(("group_of_traj", "outcome", "success", "truncated", "traj_mask"), "B"),
-}
 
 
 def _rows(column: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -13,7 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Credit", "Loss", "PolicyOutput", "StepResult", "TurnBatch"]
+__all__ = ["SIZE_OF_COLUMN", "Credit", "Loss", "PolicyOutput", "StepResult", "TurnBatch"]
+
+
+SIZE_OF_COLUMN: Mapping[str, str] = {
+    **dict.fromkeys(("token_ids", "turn_of_token", "sampled_logprobs", "old_logprobs"), "N"),
+    **dict.fromkeys(
+        (
+            "traj_of_turn",
+            "turn_index",
+            "exchange_of_turn",
+            "anchor_of_turn",
+            "turn_rewards",
+            "reward_mask",
+            "loss_mask",
+            "turn_status",
+            "temperature",
+            "policy_version",
+        ),
+        "K",
+    ),
+    **dict.fromkeys(("group_of_traj", "outcome", "success", "truncated", "traj_mask"), "B"),
+}
+"""N, K or B for each per-token, per-turn and per-trajectory column of a TurnBatch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +187,7 @@ class TurnBatch:
 
     def _check_lengths(self) -> None:
         sizes = {"N": self.num_tokens, "K": self.num_turns, "B": self.num_trajectories}
-        named = [(name, getattr(self, name), size) for name, size in _LENGTHS.items()]
+        named = [(name, getattr(self, name), size) for name, size in SIZE_OF_COLUMN.items()]
         named += [(f"token_columns[{n!r}]", c, "N") for n, c in self.token_columns.items()]
         named += [(f"turn_columns[{n!r}]", c, "K") for n, c in self.turn_columns.items()]
         named += [(f"traj_columns[{n!r}]", c, "B") for n, c in self.traj_columns.items()]
@@ -191,27 +213,6 @@ class TurnBatch:
             raise ValueError(
                 f"{name} must lie in [{low}, {high}), got {int(column.min())}..{int(column.max())}"
             )
-
-
-_LENGTHS = {
-    **dict.fromkeys(("token_ids", "turn_of_token", "sampled_logprobs", "old_logprobs"), "N"),
-    **dict.fromkeys(
-        (
-            "traj_of_turn",
-            "turn_index",
-            "exchange_of_turn",
-            "anchor_of_turn",
-            "turn_rewards",
-            "reward_mask",
-            "loss_mask",
-            "turn_status",
-            "temperature",
-            "policy_version",
-        ),
-        "K",
-    ),
-    **dict.fromkeys(("group_of_traj", "outcome", "success", "truncated", "traj_mask"), "B"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,10 +46,12 @@ class ProgressConfig(LearnerConfig):
     start: Path | None = None
     """State that `fit` saved; None: the policy that the run starts from, with a fresh head."""
     order: Order = "update_first"
+    exact: bool = False
+    """Let the last turn make up for the estimator's error, so that contributions sum to the outcome.
+    The paper does not, and a policy can then earn more from the estimator than from the task."""
     as_reward: bool = False
-    """Also let the contributions be the turn rewards, for methods that read nothing else. The last
-    turn makes up for the estimator's error, so that they sum to the outcome; a method that adds the
-    outcome itself would count it twice."""
+    """Also let the contributions be the turn rewards, for methods that read nothing else; one that
+    adds the outcome itself would count it twice."""
 
 
 def progress_loss(progress: Tensor, batch: TurnBatch) -> Tensor:
@@ -98,7 +100,7 @@ class Progress(Signal[ProgressConfig]):
     def columns(
         self, trajectories: Sequence[Trajectory], batch: TurnBatch, models: Models
     ) -> Columns:
-        """Metric `error`: mean absolute error of the sums."""
+        """Metric `error`: mean absolute error of the estimator's sums."""
         progress = torch.zeros(batch.num_turns, device=batch.device)
         with torch.no_grad():
             for part, _, turns in micro_batches(batch, models.max_tokens):
@@ -106,11 +108,14 @@ class Progress(Signal[ProgressConfig]):
         total = segment_sum(progress, batch.traj_of_turn, batch.num_trajectories)
         gaps = (total - batch.outcome).abs()[batch.traj_mask]
         error = float(gaps.mean()) if gaps.numel() else 0.0
-        replaced = {}
-        if self.config.as_reward:
-            rewards = redistributed(progress, batch)
-            replaced = {"turn_rewards": rewards, "reward_mask": torch.ones_like(rewards).bool()}
-        return Columns(turn={"progress": progress}, replaced=replaced, metrics={"error": error})
+        if self.config.exact:
+            progress = redistributed(progress, batch)
+        rewards = {"turn_rewards": progress, "reward_mask": torch.ones_like(progress).bool()}
+        return Columns(
+            turn={"progress": progress},
+            replaced=rewards if self.config.as_reward else {},
+            metrics={"error": error},
+        )
 
     def update(
         self,
