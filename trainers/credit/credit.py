@@ -195,9 +195,9 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[K] float32 weighted turn rewards, the outcome added on each last turn."""
-    rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0) * turn_reward_weight
-    rewards = rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
-    return torch.where(batch.turn_mask, rewards, 0)
+    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0).mul_(turn_reward_weight)
+    rewards += of_turn(batch, batch.outcome).masked_fill_(~last_turn(batch), 0)
+    return rewards.masked_fill_(~batch.turn_mask, 0)
 
 
 def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:

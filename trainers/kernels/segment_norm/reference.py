@@ -96,11 +96,11 @@ def segment_norm(
 
     count = sums(x.new_ones(()).expand_as(x) if share is None else share, None)
     one = count == 1
-    mean = sums(x, share) / count.clamp(min=1)
+    mean = sums(x, share).div_(count.clamp(min=1))
     if rule.singleton == "raw":
         mean.masked_fill_(one, 0)
     x.sub_(of_row(mean))
-    var = sums(x, x if share is None else x * share) / (count - rule.ddof).clamp(min=1)
+    var = sums(x, x if share is None else x * share).div_((count - rule.ddof).clamp_(min=1))
     std = var.sqrt()
     floor = torch.hypot(mean, std).mul_(ROUNDING).clamp_(min=rule.std_floor)
     flat = (std <= floor) & (count > 1)
