@@ -101,13 +101,14 @@ def segment_norm(
         mean.masked_fill_(one, 0)
     x.sub_(of_row(mean))
     var = sums(x, x if share is None else x * share).div_((count - rule.ddof).clamp_(min=1))
-    std = var.sqrt()
-    floor = torch.hypot(mean, std).mul_(ROUNDING).clamp_(min=rule.std_floor)
-    flat = (std <= floor) & (count > 1)
+    floor = torch.addcmul(var, mean, mean).mul_(ROUNDING**2).clamp_(min=rule.std_floor**2)
+    flat = (var <= floor) & (count > 1)
 
-    if rule.eps_inside:
-        std = (var + rule.eps_inside).sqrt()
-    factor = 1 / (std + rule.eps) if rule.divide else torch.ones_like(std)
+    factor = (
+        (var + rule.eps_inside).sqrt_().add_(rule.eps).reciprocal_()
+        if rule.divide
+        else torch.ones_like(var)
+    )
     lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
     factor.masked_fill_(one, lone).masked_fill_(flat, 0)
     x.mul_(of_row(factor))
