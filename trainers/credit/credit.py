@@ -163,7 +163,7 @@ def column(batch: TurnBatch, need: Need, method: str = "this credit method") -> 
 
 def counted(batch: TurnBatch) -> Tensor:
     """[B] bool: trajectories that enter baselines, those with turns and without foreign failures."""
-    return batch.traj_mask & (batch.cu_turns.diff() > 0)
+    return batch.traj_mask & (batch.cu_turns[1:] > batch.cu_turns[:-1])
 
 
 def of_turn(batch: TurnBatch, per_trajectory: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ def leave_one_out(
     normed = segment_norm(values, key, num_keys, rule, mask=mask, source=source)
     rows = mask if source is None else mask & source
     count = segment_sum(rows.float(), key, num_keys)
-    factor = count.clamp(min=1) / (count - 1).clamp(min=1)
+    factor = count.clamp(min=1).div_((count - 1).clamp_(min=1))
     return replace(normed, values=normed.values * factor.index_select(0, key))
 
 

@@ -69,7 +69,7 @@ class Steps:
 
     def factor(self, base: float) -> Tensor:
         """[n] weight of the step behind: base^elapsed, 0 at the end of a row, 1 outside the mask."""
-        weight = self.has_next * (base if self.elapsed is None else base**self.elapsed)
+        weight = self.has_next.float().mul_(base if self.elapsed is None else base**self.elapsed)
         return weight if self.mask is None else torch.where(self.mask, weight, 1.0)
 
 
