@@ -104,14 +104,7 @@ def segment_norm(
     floor = torch.addcmul(var, mean, mean).mul_(ROUNDING**2).clamp_(min=rule.std_floor**2)
     flat = (var <= floor) & (count > 1)
 
-    factor = (
-        (var + rule.eps_inside).sqrt_().add_(rule.eps).reciprocal_()
-        if rule.divide
-        else torch.ones_like(var)
-    )
-    lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
-    factor.masked_fill_(one, lone).masked_fill_(flat, 0)
-    x.mul_(of_row(factor))
+    x.mul_(of_row(_factor(var, one, rule).masked_fill_(flat, 0)))
     if mask is not None:
         x.masked_fill_(~mask, 0)
     kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
@@ -123,6 +116,14 @@ def segment_norm(
         singletons=one.sum(dtype=torch.float32),
         flat=flat.sum(dtype=torch.float32),
     )
+
+
+def _factor(var: Tensor, one: Tensor, rule: NormRule) -> Tensor:
+    """[M] what centred values are multiplied by, in segments of several and of one."""
+    if not rule.divide:
+        return torch.ones_like(var).masked_fill_(one, float(rule.singleton == "raw"))
+    factor = (var + rule.eps_inside).sqrt_().add_(rule.eps).reciprocal_()
+    return factor.masked_fill_(one, 1 / (1 + rule.eps) if rule.singleton == "raw" else 0.0)
 
 
 def _selecting(rows: Tensor | None) -> Tensor | None:
