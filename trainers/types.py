@@ -128,7 +128,7 @@ class TurnBatch:
     @property
     def turn_mask(self) -> Tensor:
         """[K] bool: turns whose trajectory counts."""
-        return self.traj_mask[self.traj_of_turn]
+        return self.traj_mask.index_select(0, self.traj_of_turn)
 
     def to(self, device: torch.device | str) -> TurnBatch:
         """The same batch on `device`."""

@@ -163,12 +163,12 @@ def column(batch: TurnBatch, need: Need, method: str = "this credit method") -> 
 
 def counted(batch: TurnBatch) -> Tensor:
     """[B] bool: trajectories that enter baselines, those with turns and without foreign failures."""
-    return batch.traj_mask & (batch.cu_turns.diff() > 0)
+    return batch.traj_mask & (batch.cu_turns[1:] > batch.cu_turns[:-1])
 
 
 def of_turn(batch: TurnBatch, per_trajectory: Tensor) -> Tensor:
     """[K] the value of each turn's trajectory."""
-    return per_trajectory[batch.traj_of_turn]
+    return per_trajectory.index_select(0, batch.traj_of_turn)
 
 
 def group_of_turn(batch: TurnBatch) -> Tensor:
@@ -189,14 +189,15 @@ def turn_position_key(batch: TurnBatch, key: TurnKey) -> tuple[Tensor, int]:
 
 def last_turn(batch: TurnBatch) -> Tensor:
     """[K] bool: the last turn of its trajectory."""
-    return batch.turn_index == of_turn(batch, batch.cu_turns.diff()) - 1
+    traj = batch.traj_of_turn
+    return torch.cat([traj[1:] != traj[:-1], batch.loss_mask.new_ones(min(batch.num_turns, 1))])
 
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[K] float32 weighted turn rewards, the outcome added on each last turn."""
-    rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0) * turn_reward_weight
-    rewards = rewards + torch.where(last_turn(batch), of_turn(batch, batch.outcome), 0)
-    return torch.where(batch.turn_mask, rewards, 0)
+    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0).mul_(turn_reward_weight)
+    rewards += of_turn(batch, batch.outcome).masked_fill_(~last_turn(batch), 0)
+    return rewards.masked_fill_(~batch.turn_mask, 0)
 
 
 def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
@@ -227,8 +228,8 @@ def leave_one_out(
     normed = segment_norm(values, key, num_keys, rule, mask=mask, source=source)
     rows = mask if source is None else mask & source
     count = segment_sum(rows.float(), key, num_keys)
-    factor = torch.where(count > 1, count / (count - 1).clamp(min=1), 1)
-    return replace(normed, values=normed.values * factor[key])
+    factor = count.clamp(min=1).div_((count - 1).clamp_(min=1))
+    return replace(normed, values=normed.values * factor.index_select(0, key))
 
 
 def finish(
@@ -250,12 +251,12 @@ def finish(
         clip_scale: [K].
         returns: [K] targets of a value head.
     """
-    mask = batch.turn_mask
+    out = ~batch.turn_mask
     return Credit(
-        turn=torch.where(mask, turn, 0).float(),
-        clip_scale=None if clip_scale is None else torch.where(mask, clip_scale, 1).float(),
+        turn=turn.masked_fill(out, 0).float(),
+        clip_scale=None if clip_scale is None else clip_scale.masked_fill(out, 1).float(),
         weight=None if kept is None else spread(kept.float(), batch.turn_of_token),
-        returns=None if returns is None else torch.where(mask, returns, 0).float(),
+        returns=None if returns is None else returns.masked_fill(out, 0).float(),
         metrics=norm_metrics(norms),
     )
 

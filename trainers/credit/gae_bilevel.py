@@ -15,13 +15,12 @@ Legend: N tokens, K turns.
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import column, credit, norm_metrics
+from turngym.trainers.credit.credit import column, credit
 from turngym.trainers.credit.gae_token import TOKEN_VALUES
-from turngym.trainers.credit.tokens import token_rewards, token_view, turn_means, whiten_tokens
+from turngym.trainers.credit.tokens import end_rewards, token_credit, token_view, whiten_tokens
 from turngym.trainers.kernels.gae import gae
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -46,16 +45,18 @@ class GaeBilevelConfig(Config):
 def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
     """Token advantages and the critic's targets."""
     view = token_view(batch)
-    values = column(batch, TOKEN_VALUES)
-    rewards = token_rewards(batch, view, config.turn_reward_weight)
-    high = gae(rewards, values, view.traj, config.gamma_turn, config.lam_turn, mask=view.ends_turn)
-    target = torch.where(view.ends_turn, high.returns, 0)
+    values = view.rows(column(batch, TOKEN_VALUES))
+    high = gae(
+        end_rewards(batch, view, config.turn_reward_weight),
+        view.at_last(values),
+        batch.traj_of_turn,
+        config.gamma_turn,
+        config.lam_turn,
+        mask=view.counts > 0,
+        longest=batch.max_turns,
+    )
+    target = view.on_last(high.returns)
     low = gae(target, values, view.turn, config.gamma, config.lam, mask=view.mask)
     normed = whiten_tokens(low.advantage, view)
-    token = normed.values if config.whiten else low.advantage
-    return Credit(
-        turn=turn_means(batch, token),
-        token=token,
-        returns=low.returns,
-        metrics=norm_metrics({"batch": normed}),
-    )
+    rows = normed.values if config.whiten else low.advantage
+    return token_credit(view, rows, normed, low.returns)

@@ -17,8 +17,8 @@ from typing import Literal
 from pydantic import Field
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import Need, column, credit, norm_metrics
-from turngym.trainers.credit.tokens import token_rewards, token_view, turn_means, whiten_tokens
+from turngym.trainers.credit.credit import Need, column, credit
+from turngym.trainers.credit.tokens import end_rewards, token_credit, token_view, whiten_tokens
 from turngym.trainers.kernels.gae import gae
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -45,19 +45,14 @@ def gae_token(batch: TurnBatch, config: GaeTokenConfig) -> Credit:
     """Token advantages and the critic's targets."""
     view = token_view(batch)
     made = gae(
-        token_rewards(batch, view, config.turn_reward_weight),
-        column(batch, TOKEN_VALUES),
-        view.traj,
+        view.on_last(end_rewards(batch, view, config.turn_reward_weight)),
+        view.rows(column(batch, TOKEN_VALUES)),
+        view.of_turn(batch.traj_of_turn.int()),
         config.gamma,
         config.lam,
         mask=view.mask,
-        time=view.turn_index if config.time == "turn" else None,
+        time=view.of_turn(batch.turn_index) if config.time == "turn" else None,
     )
     normed = whiten_tokens(made.advantage, view)
-    token = normed.values if config.whiten else made.advantage
-    return Credit(
-        turn=turn_means(batch, token),
-        token=token,
-        returns=made.returns,
-        metrics=norm_metrics({"batch": normed}),
-    )
+    rows = normed.values if config.whiten else made.advantage
+    return token_credit(view, rows, normed, made.returns)

@@ -80,7 +80,7 @@ def gigpo(batch: TurnBatch, config: GigpoConfig) -> Credit:
     )
     return finish(
         batch,
-        of_turn(batch, episode.values) + config.omega * step.values,
+        of_turn(batch, episode.values).add_(step.values, alpha=config.omega),
         {"group": episode, "anchor": step},
         kept=of_turn(batch, episode.kept) if config.singleton == "drop" else None,
     )

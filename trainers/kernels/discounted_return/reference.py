@@ -5,7 +5,7 @@ Legend: n steps (turns or tokens), rows are trajectories.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,8 +53,8 @@ class Steps:
     """[n] bool; None: all."""
     has_next: Tensor
     """[n] bool: another step of the same row follows inside the mask."""
-    following: Tensor
-    """[n] int64: that step; n where the mask holds nothing more."""
+    following: Tensor | None
+    """[n] int64: that step; n where the mask holds nothing more. None: the one right behind."""
     elapsed: Tensor | None
     """[n] float32 time until `following`; None: 1."""
 
@@ -62,32 +62,36 @@ class Steps:
         """[n] float32, 0 where the mask is false."""
         return values.float() if self.mask is None else torch.where(self.mask, values.float(), 0)
 
+    def ahead(self, values: Tensor) -> Tensor:
+        """[n] the value of the following step, 0 where there is none."""
+        padded = _padded(values, 0)
+        return padded[1:] if self.following is None else padded.index_select(0, self.following)
+
     def factor(self, base: float) -> Tensor:
         """[n] weight of the step behind: base^elapsed, 0 at the end of a row, 1 outside the mask."""
-        weight = self.has_next.float() * (base if self.elapsed is None else base**self.elapsed)
+        weight = self.has_next.float().mul_(base if self.elapsed is None else base**self.elapsed)
         return weight if self.mask is None else torch.where(self.mask, weight, 1.0)
 
 
 def next_steps(row: Tensor, mask: Tensor | None = None, time: Tensor | None = None) -> Steps:
     """The order of steps; arguments as in `discounted_return`."""
     n = row.shape[0]
-    places = torch.arange(n, device=row.device)
+    following = None
     if mask is None:
-        following = places + 1
+        has_next = _padded(row[1:] == row[:-1], False)[:n]
     else:
+        places = torch.arange(n, device=row.device)
         nearest = torch.where(mask, places, n).flip(0).cummin(0).values.flip(0)
         following = torch.cat([nearest[1:], nearest.new_full((min(n, 1),), n)])
-    # Index n stands for "nothing"; its row is one that no step has.
-    has_next = _padded(row, -1)[following] == row
-    if mask is not None:
-        has_next = has_next & mask
+        # Index n stands for "nothing"; its row is one that no step has.
+        has_next = (_padded(row, -1)[following] == row) & mask
+    steps = Steps(mask=mask, has_next=has_next, following=following, elapsed=None)
     if time is None:
-        return Steps(mask=mask, has_next=has_next, following=following, elapsed=None)
-    elapsed = torch.where(has_next, _padded(time, 0)[following] - time, 1).float()
-    return Steps(mask=mask, has_next=has_next, following=following, elapsed=elapsed)
+        return steps
+    return replace(steps, elapsed=(steps.ahead(time) - time).masked_fill(~has_next, 1).float())
 
 
-def _padded(values: Tensor, value: float) -> Tensor:
+def _padded(values: Tensor, value: float | bool) -> Tensor:
     return torch.cat([values, values.new_full((1,), value)])
 
 
@@ -102,27 +106,32 @@ def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> T
     n = value.shape[0]
     if n <= 1:
         return value.clone()
-    if longest is not None and longest <= _BLOCK:
-        return _doubled(factor, value, min(longest, n))
-    blocks = -(-n // _BLOCK)
-    pad = blocks * _BLOCK - n
-    factors = torch.nn.functional.pad(factor, (0, pad)).view(blocks, _BLOCK).t().contiguous()
-    values = torch.nn.functional.pad(value, (0, pad)).view(blocks, _BLOCK).t().contiguous()
+    longest = n if longest is None else min(longest, n)
+    if longest <= _BLOCK:
+        return _doubled(factor, value, longest)
+    factors, values = _blocks(factor), _blocks(value)
+    through, made = factors.unbind(0), values.unbind(0)
     for step in range(_BLOCK - 2, -1, -1):
-        values[step].addcmul_(factors[step], values[step + 1])
-        factors[step].mul_(factors[step + 1])
-    if blocks > 1:
-        carried = reverse_scan(factors[0], values[0])
+        made[step].addcmul_(through[step], made[step + 1])
+        through[step].mul_(through[step + 1])
+    if values.shape[1] > 1:
+        carried = reverse_scan(through[0], made[0])
         values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
     return values.t().reshape(-1)[:n]
+
+
+def _blocks(steps: Tensor) -> Tensor:
+    """[32, blocks]: a block of steps in each column, zeros behind the last step."""
+    padded = torch.nn.functional.pad(steps, (0, -steps.shape[0] % _BLOCK))
+    return padded.view(-1, _BLOCK).t().contiguous()
 
 
 def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:
     """`reverse_scan` by doubling: y_i holds `reach` steps, then twice as many."""
     reach = 1
     while reach < longest:
-        more = factor[:-reach] * value[reach:]
-        value = torch.cat([value[:-reach] + more, value[-reach:]])
+        more = torch.addcmul(value[:-reach], factor[:-reach], value[reach:])
+        value = torch.cat([more, value[-reach:]])
         if 2 * reach < longest:
             factor = torch.cat([factor[:-reach] * factor[reach:], factor[-reach:]])
         reach *= 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import next_steps, reverse_scan
+from turngym.trainers.kernels.discounted_return.reference import Steps, next_steps, reverse_scan
 
 __all__ = ["Advantages", "gae"]
 
@@ -56,10 +56,15 @@ def gae(
     """
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
-    next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
-    delta = steps.inside(rewards) - own_value
-    delta = torch.addcmul(delta, steps.factor(discount), next_value)
-    if mask is not None:
-        delta = torch.where(mask, delta, 0)
+    delta = _errors(steps, steps.inside(rewards), own_value, discount)
     advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
     return Advantages(advantage=advantage, returns=advantage + own_value)
+
+
+def _errors(steps: Steps, rewards: Tensor, values: Tensor, discount: float) -> Tensor:
+    """[n] d_i = r_i + discount^dt V_next - V_i, 0 outside the mask."""
+    errors, factor = rewards - values, steps.factor(discount)
+    if steps.mask is None:
+        errors[:-1].addcmul_(factor[:-1], values[1:])
+        return errors
+    return torch.addcmul(errors, factor, steps.ahead(values)).masked_fill(~steps.mask, 0)

@@ -29,7 +29,7 @@ def gae(
     """`reference.gae`; `longest` changes nothing here."""
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
-    next_value = torch.cat([own_value, own_value.new_zeros(1)])[steps.following]
+    next_value = steps.ahead(own_value)
     delta = steps.inside(rewards) - own_value
     delta = steps.inside(torch.addcmul(delta, steps.factor(discount), next_value))
     advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta))

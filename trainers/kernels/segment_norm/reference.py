@@ -76,38 +76,69 @@ def segment_norm(
         weight: [n]: how often a row counts in the statistics (tokens of a turn); None: once.
     """
     wide = torch.float32 if values.device.type == "mps" else torch.float64
-    x = values.to(wide) if mask is None else values.to(wide).masked_fill(~mask, 0)
+    mask, source = _selecting(mask), _selecting(source)
+    x = values.to(wide, copy=True)
+    if mask is not None:
+        x.masked_fill_(~mask, 0)
     share = _share(x, mask, source, weight)
 
-    count = segment_sum(share, key, num_keys)
-    one = count == 1
-    mean = segment_sum(share * x, key, num_keys) / count.clamp(min=1)
-    if rule.singleton == "raw":
-        mean = torch.where(one, 0, mean)
-    centred = x - mean.index_select(0, key)
-    var = segment_sum(share * centred.square(), key, num_keys) / (count - rule.ddof).clamp(min=1)
-    floor = (mean.square() + var).sqrt().mul(ROUNDING).clamp(min=rule.std_floor)
-    flat = (var.sqrt() <= floor) & (count > 1)
+    # One key for all rows needs neither scatter nor gather.
+    def sums(rows: Tensor, times: Tensor | None) -> Tensor:
+        if num_keys == 1:
+            return (rows.sum() if times is None else torch.dot(rows, times)).view(1)
+        rows = rows if times is None else rows * times
+        if rows.device.type == "cpu":  # no key is -1 here
+            return rows.new_zeros(num_keys).index_add_(0, key, rows)
+        return segment_sum(rows, key, num_keys)
 
-    factor = 1 / ((var + rule.eps_inside).sqrt() + rule.eps) if rule.divide else var.new_ones(())
-    lone = 0.0 if rule.singleton != "raw" else 1 / (1 + rule.eps) if rule.divide else 1.0
-    factor = torch.where(flat, 0, torch.where(one, lone, factor))
-    result = centred * factor.index_select(0, key)
+    def of_row(per_key: Tensor) -> Tensor:
+        return per_key if num_keys == 1 else per_key.index_select(0, key)
+
+    count = sums(x.new_ones(()).expand_as(x) if share is None else share, None)
+    one = count == 1
+    mean = sums(x, share).div_(count.clamp(min=1))
+    if rule.singleton == "raw":
+        mean.masked_fill_(one, 0)
+    x.sub_(of_row(mean))
+    var = sums(x, x if share is None else x * share).div_((count - rule.ddof).clamp_(min=1))
+    floor = torch.addcmul(var, mean, mean).mul_(ROUNDING**2).clamp_(min=rule.std_floor**2)
+    flat = (var <= floor) & (count > 1)
+
+    x.mul_(of_row(_factor(var, one, rule).masked_fill_(flat, 0)))
+    if mask is not None:
+        x.masked_fill_(~mask, 0)
     kept = torch.ones_like(key, dtype=torch.bool) if mask is None else mask
     if rule.singleton == "drop":
-        kept = kept & ~one[key]
+        kept = kept & ~of_row(one)
     return Normed(
-        values=(result if mask is None else result.masked_fill(~mask, 0)).float(),
+        values=x.float(),
         kept=kept,
-        singletons=one.sum().float(),
-        flat=flat.sum().float(),
+        singletons=one.sum(dtype=torch.float32),
+        flat=flat.sum(dtype=torch.float32),
     )
 
 
-def _share(x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None) -> Tensor:
-    """[n] how often each row counts in the statistics, in the dtype of `x`."""
-    share = torch.ones_like(x) if weight is None else weight.to(x.dtype)
-    for rows in (mask, source):
-        if rows is not None:
-            share = share.masked_fill(~rows, 0)
-    return share
+def _factor(var: Tensor, one: Tensor, rule: NormRule) -> Tensor:
+    """[M] what centred values are multiplied by, in segments of several and of one."""
+    if not rule.divide:
+        return torch.ones_like(var).masked_fill_(one, float(rule.singleton == "raw"))
+    factor = (var + rule.eps_inside).sqrt_().add_(rule.eps).reciprocal_()
+    return factor.masked_fill_(one, 1 / (1 + rule.eps) if rule.singleton == "raw" else 0.0)
+
+
+def _selecting(rows: Tensor | None) -> Tensor | None:
+    """None where all rows are in, as far as that is known without waiting for a device."""
+    if rows is not None and rows.device.type == "cpu" and bool(rows.all()):
+        return None
+    return rows
+
+
+def _share(
+    x: Tensor, mask: Tensor | None, source: Tensor | None, weight: Tensor | None
+) -> Tensor | None:
+    """[n] how often each row counts in the statistics, in the dtype of `x`; None: once."""
+    rows = mask if source is None else source if mask is None else mask & source
+    if weight is None:
+        return None if rows is None else rows.to(x.dtype)
+    share = weight.to(x.dtype)
+    return share if rows is None else share.masked_fill(~rows, 0)
