@@ -82,14 +82,8 @@ def segment_norm(
         x.masked_fill_(~mask, 0)
     share = _share(x, mask, source, weight)
 
-    # One key for all rows needs neither scatter nor gather.
     def sums(rows: Tensor, times: Tensor | None) -> Tensor:
-        if num_keys == 1:
-            return (rows.sum() if times is None else torch.dot(rows, times)).view(1)
-        rows = rows if times is None else rows * times
-        if rows.device.type == "cpu":  # no key is -1 here
-            return rows.new_zeros(num_keys).index_add_(0, key, rows)
-        return segment_sum(rows, key, num_keys)
+        return _sums(rows, times, key, num_keys)
 
     def of_row(per_key: Tensor) -> Tensor:
         return per_key if num_keys == 1 else per_key.index_select(0, key)
@@ -116,6 +110,16 @@ def segment_norm(
         singletons=one.sum(dtype=torch.float32),
         flat=flat.sum(dtype=torch.float32),
     )
+
+
+def _sums(rows: Tensor, times: Tensor | None, key: Tensor, num_keys: int) -> Tensor:
+    """[M] sums of rows x times; one key for all rows needs no scatter."""
+    if num_keys == 1:
+        return (rows.sum() if times is None else torch.dot(rows, times)).view(1)
+    rows = rows if times is None else rows * times
+    if rows.device.type == "cpu":  # no key is -1 here
+        return rows.new_zeros(num_keys).index_add_(0, key, rows)
+    return segment_sum(rows, key, num_keys)
 
 
 def _factor(var: Tensor, one: Tensor, rule: NormRule) -> Tensor:
