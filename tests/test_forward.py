@@ -1,5 +1,6 @@
 """The packed forward equals one segment at a time, and neighbours never leak into each other."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,17 @@ BACKENDS = [
     for attention in ("eager", "sdpa")
     if (name, attention) != ("gemma2", "sdpa")  # not offered by transformers
 ]
+
+# transformers and torch use parts of torch that it is about to drop.
+FLEX = pytest.param(
+    "llama",
+    "flex_attention",
+    marks=[  # compiled: half a minute
+        pytest.mark.slow,
+        pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler"),
+    ],
+)
+FLEX_WARNS = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def model_of(name, attention):
@@ -75,7 +87,8 @@ def by_hand(model, batch):
     return result
 
 
-@pytest.mark.parametrize(("name", "attention"), BACKENDS)
+@FLEX_WARNS
+@pytest.mark.parametrize(("name", "attention"), [*BACKENDS, FLEX])
 @torch.no_grad()
 def test_packed_equals_one_by_one(name, attention):
     model = model_of(name, attention)
@@ -86,7 +99,8 @@ def test_packed_equals_one_by_one(name, attention):
     assert layout.input_ids.shape[0] < batch.num_segments, "the test must really pack segments"
 
 
-@pytest.mark.parametrize(("name", "attention"), BACKENDS)
+@FLEX_WARNS
+@pytest.mark.parametrize(("name", "attention"), [*BACKENDS, FLEX])
 @torch.no_grad()
 def test_changing_a_neighbour_changes_nothing(name, attention):
     model = model_of(name, attention)
