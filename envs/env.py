@@ -172,6 +172,11 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         """What judges and signals may read about the current task; never shown to the agent."""
         return Privileged()
 
+    @property
+    def has_expert(self) -> bool:
+        """Whether `expert` can play this environment as it is set up."""
+        return type(self).expert is not TextEnv.expert
+
     def expert(
         self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
     ) -> Message | str:

@@ -83,6 +83,11 @@ class Wrapper(TextEnv):
         """As the inner environment."""
         return self.env.tasks(split)
 
+    @property
+    def has_expert(self) -> bool:
+        """Of the wrapped environment."""
+        return self.env.has_expert
+
     def expert(
         self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
     ) -> Message | str:

@@ -53,8 +53,10 @@ def test_the_environment_offers_its_expert_where_it_can_play():
     env = turngym.make("turngym/ConversationalQA-v0")
     messages, _ = env.reset(seed=0)
     assert env.expert(messages) == expert(messages)
+    other = turngym.make("turngym/ConversationalQA-v0", protocol="tools")
+    assert env.has_expert and not other.has_expert
     with pytest.raises(NotImplementedError, match="tags"):
-        turngym.make("turngym/ConversationalQA-v0", protocol="tools").expert(messages)
+        other.expert(messages)
 
 
 def test_an_agent_that_never_answers_is_truncated_with_zero_and_counts():

@@ -2,11 +2,16 @@
 
 import pytest
 
+import turngym
 from guess import Guess
 from test_rollout import Always, Bisect, fail
+from turngym.envs.wrappers import Wrapper
 from turngym.errors import ConfigError, InfraFailure, NotTheAgentsFault
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.evaluate import evaluate, wilson
+from turngym.trainers.examine import examine_expert
 from turngym.trainers.expert import expert_script
+from turngym.trainers.run import Run
 from turngym.types import Sampling
 
 
@@ -63,5 +68,18 @@ def test_episodes_that_all_broke_are_an_error_that_names_the_cause():
 
 
 def test_an_expert_is_asked_for_only_where_there_is_one():
-    with pytest.raises(ConfigError, match="Guess has no scripted expert"):
-        expert_script(Guess())
+    shop = turngym.make("turngym/WebShop-v0", size="demo")
+    assert expert_script(Wrapper(shop))
+    # What counts is whether this environment can be played, not whether its class has the method.
+    tools = turngym.make("turngym/ConversationalQA-v0", protocol="tools")
+    for env in (Guess(), Wrapper(Guess()), tools, Wrapper(tools)):
+        with pytest.raises(ConfigError, match="has no scripted expert"):
+            expert_script(env)
+
+
+def test_a_run_goes_on_where_no_expert_can_play(tmp_path):
+    settings = {"env": {"id": "turngym/ConversationalQA-v0", "protocol": "tools"}}
+    config = TrainConfig.model_validate({**settings, "policy": {"path": "unused"}})
+    run = Run.start(tmp_path, config)
+    examine_expert(run, print)
+    assert run.evaluations() == []

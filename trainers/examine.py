@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from turngym.agents.scripted import ScriptedAgent
 from turngym.trainers.evaluate import Evaluation, evaluate
-from turngym.trainers.expert import expert_script, has_expert
+from turngym.trainers.expert import expert_script
 from turngym.trainers.policy import Policy
 from turngym.trainers.run import Run
 from turngym.types import Agent
@@ -17,7 +17,7 @@ __all__ = ["examine", "examine_expert"]
 def examine_expert(run: Run, report: Callable[[str], None]) -> None:
     """Log what the environment's scripted expert, if it has one, makes of the held-out tasks."""
     guide = run.config.env.make()
-    if not run.config.evaluation.episodes or not has_expert(guide):
+    if not run.config.evaluation.episodes or not guide.has_expert:
         return
     found = _play(run, ScriptedAgent(expert_script(guide)), 1.0, "expert")
     run.log_evaluation(0, "expert", found)

@@ -9,12 +9,7 @@ from turngym.errors import ConfigError
 from turngym.seeding import derive
 from turngym.types import Context, Message
 
-__all__ = ["expert_script", "has_expert"]
-
-
-def has_expert(env: TextEnv) -> bool:
-    """Whether the environment comes with a scripted expert."""
-    return type(env).expert is not TextEnv.expert
+__all__ = ["expert_script"]
 
 
 def expert_script(
@@ -25,8 +20,10 @@ def expert_script(
     Raises:
         ConfigError: the environment has no expert, or `noise` is not a probability.
     """
-    if not has_expert(env):
-        raise ConfigError(f"{type(env).__name__} has no scripted expert: choose another agent")
+    if not env.has_expert:
+        raise ConfigError(
+            f"{type(env).__name__} has no scripted expert as it is set up: choose another agent"
+        )
     if not 0 <= noise <= 1:
         raise ConfigError(f"the expert's noise is a probability from 0 to 1, got {noise}")
     return lambda context: env.expert(

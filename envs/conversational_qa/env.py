@@ -160,13 +160,18 @@ class ConversationalQA(TextEnv):
             result = self._close(action, parsed)
         return result if verdict_reward is None else _add_turn_reward(result, verdict_reward)
 
+    @property
+    def has_expert(self) -> bool:
+        """The scripted agent reads the invented world alone, and acts in tags."""
+        return self._tags and isinstance(self.source, InventedSource)
+
     def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
         """What the scripted agent for the invented world does next (`conversational_qa.expert`).
 
         Raises:
             NotImplementedError: other data, or an agent that acts by tool calls.
         """
-        if not self._tags or not isinstance(self.source, InventedSource):
+        if not self.has_expert:
             raise NotImplementedError("the scripted agent reads the invented world, in tags")
         return expert(messages, noise=noise, seed=seed)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from turngym.envs.retrieval.analysis import english
 from turngym.envs.retrieval.passages import Hit, Passage, check_k, read_corpus
 from turngym.errors import DataError, MissingExtraError
 
@@ -139,7 +140,7 @@ class BM25:
         return [self._find(query, k) for query in queries]
 
     def _attach(self, index: Any) -> None:
-        self._analyzer = _english(self._tantivy)
+        self._analyzer = english(self._tantivy)
         self._index = index
         self._searcher = index.searcher()
         self._find = functools.lru_cache(maxsize=4096)(self._search)
@@ -168,7 +169,7 @@ def _build(tantivy: Any, passages: Iterable[Passage], folder: Path | None, heap:
     builder.add_bytes_field("passage", stored=True, indexed=False)  # what a hit shows
     builder.add_text_field("contents", tokenizer_name=_ANALYZER, index_option="freq")
     index = tantivy.Index(builder.build(), path=None if folder is None else str(folder))
-    index.register_tokenizer(_ANALYZER, _english(tantivy))
+    index.register_tokenizer(_ANALYZER, english(tantivy))
     writer = index.writer(heap, 1)  # one thread: passages keep their order
     seen = set[str]()
     try:
@@ -189,17 +190,6 @@ def _build(tantivy: Any, passages: Iterable[Passage], folder: Path | None, heap:
 
 def _pack(passage: Passage) -> bytes:
     return json.dumps((passage.id, passage.title, passage.text)).encode()
-
-
-def _english(tantivy: Any) -> Any:
-    chain = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    for step in (
-        tantivy.Filter.lowercase(),
-        tantivy.Filter.stopword("english"),
-        tantivy.Filter.stemmer("english"),
-    ):
-        chain = chain.filter(step)
-    return chain.build()
 
 
 def _import_tantivy() -> Any:

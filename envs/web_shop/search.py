@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
 
+from turngym.envs.retrieval.analysis import english
 from turngym.errors import MissingExtraError
 
 __all__ = ["Index"]
@@ -39,7 +39,7 @@ class Index:
         builder = tantivy.SchemaBuilder()
         builder.add_text_field("text", stored=False, tokenizer_name="shop", index_option="freq")
         self._schema = builder.build()
-        self._analyzer = _english(tantivy)
+        self._analyzer = english(tantivy)
         index = tantivy.Index(self._schema)
         index.register_tokenizer("shop", self._analyzer)
         writer = index.writer(heap_bytes, 1)  # one thread: documents keep their order
@@ -76,14 +76,3 @@ class Index:
         query_tree = tantivy.Query.boolean_query(clauses)
         hits = self._searcher.search(query_tree, limit, count=False).hits
         return tuple(address.doc for _, address in hits)
-
-
-def _english(tantivy: Any) -> Any:
-    chain = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    for step in (
-        tantivy.Filter.lowercase(),
-        tantivy.Filter.stopword("english"),
-        tantivy.Filter.stemmer("english"),
-    ):
-        chain = chain.filter(step)
-    return chain.build()
