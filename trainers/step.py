@@ -34,6 +34,10 @@ class Update:
     skipped: int
     """Optimizer steps left out because loss or gradient were not finite."""
     metrics: Mapping[str, float]
+    batch: TurnBatch
+    """What was trained on, with `old_logprobs` where they were needed."""
+    output: PolicyOutput
+    """[N] of each token, right before the last optimizer step that used it."""
 
 
 def make_optimizer(model: Any, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -93,8 +97,10 @@ def update(
     moves = config.mini_batches * config.epochs > 1
     if batch.old_logprobs is None and (moves or config.loss.mismatch is not None):
         batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
+    blank = torch.zeros_like(batch.sampled_logprobs)
+    whole = PolicyOutput(logprobs=blank, entropy=blank.clone())
     done = [
-        _one(model, optimizer, *_part(batch, credit, rows), config)
+        _one(model, optimizer, batch, credit, config, rows, whole)
         for rows in _order(batch, config, step)
     ]
     applied = [each for each in done if not each.skipped] or done
