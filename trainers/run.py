@@ -5,6 +5,7 @@ RUN/metrics.jsonl      one line per step, the same bytes for the same seed
 RUN/timings.jsonl      seconds and rates per step, kept apart because they never repeat
 RUN/evaluations.jsonl  before, during and after training
 RUN/trajectories/      one file per step, each episode written as it ends
+RUN/details/           one file per step: credit token by token of a few episodes (`trainers.details`)
 RUN/checkpoints/       see `trainers.checkpoint`
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from turngym.config import config_hash
 from turngym.errors import ConfigError, DataError
 from turngym.serial import TrajectoryWriter
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.details import TrajectoryDetail
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.types import StepResult
 
@@ -89,6 +91,15 @@ class Run:
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
 
+    def log_details(self, step: int, details: Iterable[TrajectoryDetail]) -> None:
+        """Write the step's file under details/, if there is anything to write."""
+        lines = [json.dumps(_finite(asdict(each)), sort_keys=True) for each in details]
+        if not lines:
+            return
+        folder = self.folder / "details"
+        folder.mkdir(exist_ok=True)
+        (folder / f"step-{step:06d}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
         self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
@@ -118,6 +129,8 @@ def _finite(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
     return value
 
 

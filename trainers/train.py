@@ -20,6 +20,7 @@ from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
+from turngym.trainers.details import details
 from turngym.trainers.examine import examine, examine_expert
 from turngym.trainers.interrupt import interrupts_deferred
 from turngym.trainers.measure import open_suite, require_turn_rewards
@@ -80,7 +81,7 @@ def train(
                 examine(run, policy, step, "during", report)
             done, seconds = _explore(run, policy, plan(config, tasks, step), step)
             with interrupts_deferred():
-                result = _learn(config, policy, suite, optimizer, done, step)
+                result = _learn(run, policy, suite, optimizer, done, step)
                 result = replace(result, seconds={"rollout": seconds, **result.seconds})
                 run.log_step(result)
                 report(line(result, config.steps))
@@ -115,7 +116,7 @@ def _explore(
 
 
 def _learn(
-    config: TrainConfig,
+    run: Run,
     policy: Policy,
     suite: Suite,
     optimizer: torch.optim.Optimizer,
@@ -123,7 +124,7 @@ def _learn(
     step: int,
 ) -> StepResult:
     """Everything that changes weights: of the signals' models and of the policy."""
-    began = time.perf_counter()
+    config, began = run.config, time.perf_counter()
     batch, signals = suite.measure(trajectories, collate(trajectories).to(policy.device))
     if step == 0:
         require_turn_rewards(config, batch)
@@ -133,6 +134,7 @@ def _learn(
     for group in optimizer.param_groups:
         group["lr"] = rate
     done = update(policy.model, optimizer, batch, credit, config, step)
+    run.log_details(step, details(trajectories, credit, done, config))
     credited = {name: float(value) for name, value in credit.metrics.items()}
     metrics = {**figures(trajectories, batch), **credited, **signals, **done.metrics}
     return StepResult(
