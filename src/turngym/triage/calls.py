@@ -117,9 +117,7 @@ def _fruitless(action: Action, following: Action) -> bool:
     return action.answer == following.answer or find(SAID_BY_ENVIRONMENT, action.answer) is not None
 
 
-def _runs(
-    done: Sequence[Action], same: Callable[[Action, Action], bool]
-) -> Iterator[list[Action]]:
+def _runs(done: Sequence[Action], same: Callable[[Action, Action], bool]) -> Iterator[list[Action]]:
     run: list[Action] = []
     for action in done:
         if run and not same(run[-1], action):

@@ -73,7 +73,10 @@ SAID_BY_USER: Mapping[str, re.Pattern[str]] = MappingProxyType(
 SAID_BY_ENVIRONMENT: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "rate_limit": _any(
-            r"\brate.?limit", r"\btoo many requests\b", r"\bquota (?:exceeded|reached)\b", r"\b429\b"
+            r"\brate.?limit",
+            r"\btoo many requests\b",
+            r"\bquota (?:exceeded|reached)\b",
+            r"\b429\b",
         ),
         "timeout": _any(
             r"\btimed? ?out\b", r"\bdeadline exceeded\b", r"\b(?:504 gateway|gateway timeout)\b"
