@@ -107,6 +107,11 @@ def test_a_request_in_other_words_is_a_rephrase_and_a_page_is_not():
     assert kinds(talk(("Which one?", again.replace(", ", "\n")))) == []
 
 
+def test_what_differs_in_numbers_alone_is_no_rephrase():
+    pages = [(f"click[{i}]", f"You are on page {i} of the very long list") for i in range(4)]
+    assert kinds(talk(*pages)) == []
+
+
 def test_repetition_looks_two_replies_back_and_not_three():
     others = [("First of all I need a moment.", "ok"), ("I am still looking for the thing.", "ok")]
     assert kinds(talk((LONG, "ok"), others[0], (LONG, "ok"))) == ["repetition"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from turngym.triage.signal import Signal
@@ -10,6 +11,8 @@ from turngym.triage.words import SAID_BY_USER, find
 from turngym.types import Trajectory
 
 __all__ = ["MAX_MESSAGES", "talk_signals"]
+
+_NUMBER = re.compile(r"\d+")
 
 MAX_MESSAGES = 100
 """Only the last ones are read."""
@@ -62,7 +65,8 @@ def _user_signals(trajectory: Trajectory) -> Iterator[Signal]:
 
 
 def _same_request(text: str, before: str) -> bool:
-    if text == before or len(words(text)) < MIN_WORDS:
+    # What differs in numbers alone comes from a machine.
+    if _NUMBER.sub("", text) == _NUMBER.sub("", before) or len(words(text)) < MIN_WORDS:
         return False
     return (
         trigram_overlap(text, before) >= SAME_REQUEST_TRIGRAMS

@@ -133,12 +133,14 @@ function turnOf(record, turn, index, scale) {
 function replyOf(record, turn, index, scale, credit) {
   const { reply } = turn;
   const tokens = tokensOf(turn, record, index);
-  const shown = tokens.length ? tokenText(tokens, scale) : make("div", { class: "text" }, reply.content);
+  const told = tokens.map((token) => token.piece).join("");
+  const plain = !tokens.length || !told.includes(reply.content.trim()); // as where no tokenizer was at hand
+  const shown = make("div", { class: "text" }, reply.content);
   if (!tokens.length && detail.colour === "advantage") shown.style.background = tint(credit, scale * 2);
   return make("div", { class: "message" }, make("div", { class: "role" }, "assistant"),
     make("div", { class: "reply" },
-      !tokens.length && reply.reasoning ? make("div", { class: "reasoning text" }, reply.reasoning) : "",
-      tokens.length || reply.content ? shown : "", (reply.tool_calls ?? []).map(callOf)));
+      plain && reply.reasoning ? make("div", { class: "reasoning text" }, reply.reasoning) : "",
+      plain && reply.content ? shown : "", tokens.length ? tokenText(tokens, scale) : "", (reply.tool_calls ?? []).map(callOf)));
 }
 
 function callOf(call) {

@@ -6,9 +6,10 @@ const byId = (id) => document.getElementById(id);
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
+    const spelled = name.startsWith("aria-"); // these say "true" and "false" in words
+    if (value === null || value === undefined || (value === false && !spelled)) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true && !spelled ? "" : String(value));
   }
   fill(element, children);
   return element;
