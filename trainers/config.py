@@ -139,6 +139,8 @@ class TrainConfig(Config):
     steps: int = Field(default=100, ge=1)
     groups_per_step: int = Field(default=8, ge=1)
     group_size: int = Field(default=8, ge=1)
+    min_group_size: int = Field(default=1, ge=1)
+    """Groups in which fewer episodes count, because the others broke, are left out of the step."""
     mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
@@ -147,6 +149,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    max_skipped_steps: int = Field(default=5, ge=1)
+    """After so many steps in a row without a finite loss and gradient the run stops."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves its default."""
 
