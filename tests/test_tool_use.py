@@ -130,7 +130,9 @@ def test_the_new_desks_too_leave_the_policy_to_the_agent(task_id, forbidden):
     *_, info = env.step(calling(forbidden, **arguments))
     assert info["calls"][0]["ok"], info
     *_, info = env.step("Sorry, but it is done.")
-    assert info["rewards"]["checklist"] == pytest.approx(1 / 3)  # the refusal; neither kept nor found
+    assert info["rewards"]["checklist"] == pytest.approx(
+        1 / 3
+    )  # the refusal; neither kept nor found
 
 
 def test_the_user_leaves_when_a_strict_item_is_open_and_goes_on_when_the_gate_is():
