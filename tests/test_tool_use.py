@@ -6,9 +6,9 @@ import pytest
 
 import turngym
 from turngym.envs.tool_use.env import ToolUse
-from turngym.envs.tool_use.worlds.people import DOCTORS, NAMES, TITLES
 from turngym.envs.tool_use.tasks import Request
 from turngym.envs.tool_use.user import AskedUser, hear
+from turngym.envs.tool_use.worlds.people import DOCTORS, NAMES, TITLES
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.types import Message, ToolCall, assistant
 
