@@ -121,6 +121,8 @@ class Renderer:
         """The text after the last sampled token; None where the prompt does not extend it."""
         if not context.turns or not context.turns[-1].completion.trainable:
             return None
+        if context.turns[-1].drops:
+            return None  # the tokens so far hold what later prompts must not
         last = context.turns[-1].completion
         before = context.messages[: -len(context.new) or None]
         asked = self._asked(context, before[:-1])
