@@ -84,7 +84,7 @@ def details(
     return [
         columns.trajectory(row, trajectories[row].episode)
         for row in rows
-        if trajectories[row].turns and trajectories[row].status.counts
+        if trajectories[row].turns and batch.traj_mask[row]
     ]
 
 
