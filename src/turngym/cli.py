@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from turngym import (
     __version__,
     cli_envs,
+    cli_formats,
     cli_new,
     cli_play,
     cli_report,
@@ -36,6 +37,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "view": cli_report.view,
     "plot": cli_report.plot,
     "diff": cli_report.diff,
+    "export": cli_formats.export,
+    "import": cli_formats.import_,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
