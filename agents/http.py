@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from turngym.agents.endpoint import Endpoint, Prices, Refused, Retries, Usage
+from turngym.agents.endpoint import Endpoint, Prices, Refused, Retries, Usage, is_overflow
 from turngym.agents.render import past_ids
 from turngym.agents.transport import Transport
 from turngym.agents.wire import Answer, message_to_wire, read_chat, tool_to_wire
@@ -87,7 +87,7 @@ class HTTPAgent:
             try:
                 answer = await self._endpoint.post("/chat/completions", body, read_chat)
             except Refused as refusal:
-                if _is_overflow(refusal):
+                if is_overflow(refusal):
                     raise ContextOverflow(f"episode {context.episode}: {refusal}") from refusal
                 if not self._drop(refusal, body):
                     raise
@@ -154,13 +154,6 @@ class HTTPAgent:
             temperature=sampling.temperature,
             seconds=seconds,
         )
-
-
-def _is_overflow(refusal: Refused) -> bool:
-    words = refusal.body.lower()
-    return refusal.status in (400, 413) and (
-        "context_length_exceeded" in words or "context length" in words
-    )
 
 
 def _no_ids(answer: Answer, sampling: Sampling) -> str:
