@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from turngym.agents.endpoint import Endpoint, Refused, Retries, Usage, is_overflow
 from turngym.agents.parse import parse_hermes
 from turngym.agents.tokens import Sampled, TokenChat, TokenRequest
 from turngym.agents.transport import AiohttpTransport, Transport
-from turngym.agents.wire import read_text
+from turngym.agents.wire import Answer, read_text, sampling_to_wire
 from turngym.errors import ConfigError, ContextOverflow
 from turngym.types import Completion, Context, Message, Sampling
 
@@ -74,11 +74,12 @@ class TokenHTTPAgent:
         request = self._chat.request(context, sampling)
         body = self._body(request, sampling, seed)
         try:
-            sampled = await self._endpoint.post("/completions", body, self._read(sampling))
+            answer = await self._endpoint.post("/completions", body, read_text)
         except Refused as refusal:
             if is_overflow(refusal):
                 raise ContextOverflow(f"episode {context.episode}: {refusal}") from refusal
             raise
+        sampled = self._sampled(answer, sampling)
         return self._chat.completion(request, sampled, sampling, time.perf_counter() - began)
 
     def _body(self, request: TokenRequest, sampling: Sampling, seed: int) -> dict[str, Any]:
@@ -86,7 +87,6 @@ class TokenHTTPAgent:
             "model": self.model,
             "prompt": request.ids.tolist(),
             "max_tokens": request.max_new_tokens,
-            "temperature": sampling.temperature,
             "logprobs": 0,
             "return_token_ids": True,
             "skip_special_tokens": False,
@@ -94,29 +94,18 @@ class TokenHTTPAgent:
         }
         if self._seeded:
             body["seed"] = seed & 0x7FFFFFFF
-        if sampling.top_p < 1:
-            body["top_p"] = sampling.top_p
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        return body
+        return body | sampling_to_wire(sampling)
 
-    def _read(self, sampling: Sampling) -> Callable[[Mapping[str, Any]], Sampled]:
-        known = self._at_temperature or sampling.temperature in (0, 1)
-
-        def read(data: Mapping[str, Any]) -> Sampled:
-            answer = read_text(data)
-            if not answer.reply_ids:
-                raise ConfigError(
-                    f"{self._endpoint.base_url} gives no token ids: it must be vLLM 0.10.2 or "
-                    "newer. HTTPAgent evaluates models behind other servers."
-                )
-            logprobs = answer.reply_logprobs if known else None
-            return Sampled(
-                ids=answer.reply_ids,
-                logprobs=array("f") if logprobs is None else logprobs,
-                finish_reason=answer.finish_reason,
+    def _sampled(self, answer: Answer, sampling: Sampling) -> Sampled:
+        if not answer.reply_ids:
+            raise ConfigError(
+                f"{self._endpoint.base_url} gives no token ids: it must be vLLM 0.10.2 or newer. "
+                "HTTPAgent evaluates models behind other servers."
             )
-
-        return read
+        known = self._at_temperature or sampling.temperature in (0, 1)
+        logprobs = answer.reply_logprobs if known else None
+        return Sampled(
+            ids=answer.reply_ids,
+            logprobs=array("f") if logprobs is None else logprobs,
+            finish_reason=answer.finish_reason,
+        )
