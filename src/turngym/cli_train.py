@@ -30,12 +30,18 @@ def train(
         Path | None, typer.Option(help="Folder of the run; default runs/RECIPE.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(help="A recipe whose environment, policy, sampling and evaluation to use."),
+    ] = None,
 ) -> None:
     """Train a policy with multi-turn RL.
 
     Examples:
 
         turngym train web_shop
+
+        turngym train mapo --on emotional_support
 
         turngym train web_shop steps=20 credit.method=rloo --out runs/try
 
@@ -46,8 +52,9 @@ def train(
     from turngym.trainers.curve import draw_curve
     from turngym.trainers.train import train as run_training
 
-    config = load_recipe(recipe, overrides or [])
-    folder = out or Path("runs") / Path(recipe).stem
+    config = load_recipe(recipe, overrides or [], on=on)
+    name = Path(recipe).stem if on is None else f"{Path(recipe).stem}-{Path(on).stem}"
+    folder = out or Path("runs") / name
     run = run_training(config, folder, resume=resume, report=typer.echo)
     typer.echo("")
     for line in run.evaluations():

@@ -178,6 +178,7 @@ def _turn_from(data: Mapping[str, Any]) -> Turn:
             "seen": tuple(message_from(message) for message in data["seen"]),
             "completion": completion_from(data["completion"]),
             "status": TurnStatus(data["status"]),
+            "drops": tuple(data.get("drops", ())),  # files of before it have none
         }
     )
 
