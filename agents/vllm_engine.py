@@ -210,7 +210,8 @@ class Engine:
                 await llm.reset_prefix_cache()
             except EngineDeadError:
                 await self._restart(llm, change)
-            self._weights, self._lost, self.version = folder, False, version
+            self._weights, self._lora, self._lost = folder, None, False
+            self.version = version
 
     @asynccontextmanager
     async def _stillness(self) -> AsyncIterator[None]:
