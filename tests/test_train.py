@@ -173,6 +173,7 @@ def test_a_draft_is_never_loaded_and_lines_after_the_checkpoint_are_taken_back(
     last = checkpoint.latest(tmp_path)
     assert last is not None
     last.rename(last.with_name(last.name + ".draft"))  # as if killed while writing
+    (tmp_path / "finished.json").unlink()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "half')
     assert checkpoint.latest(tmp_path) is None
