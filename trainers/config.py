@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from turngym.config import Config, load_config
+from turngym.config import Config, apply_overrides, parse, read_toml
 from turngym.envs.env import TextEnv
 from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
+PLACE = ("env", "policy", "sampling", "evaluation")
+"""Tables of a recipe that say where an agent learns; the others say how."""
 
 
 class EnvConfig(Config):
@@ -171,11 +173,23 @@ def recipe_path(name: str) -> Path:
     return RECIPES / f"{name}.toml"
 
 
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
+def load_recipe(name: str, overrides: Iterable[str] = (), *, on: str | None = None) -> TrainConfig:
     """The settings of a recipe, with overrides such as `steps=20`.
+
+    Args:
+        name: A recipe.
+        overrides: Settings to change, last of all.
+        on: Another recipe, which says where: its tables `env`, `policy`, `sampling` and
+            `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
+            trains with MAPO's credit, loss and optimizer in the tool-use environment.
 
     Raises:
         UnknownNameError: no such recipe.
         ConfigError: unknown key (with the closest match) or wrong value.
     """
-    return load_config(TrainConfig, recipe_path(name), overrides)
+    data = read_toml(recipe_path(name))
+    if on is not None:
+        place = read_toml(recipe_path(on))
+        data = {key: value for key, value in data.items() if key not in PLACE}
+        data |= {key: value for key, value in place.items() if key in PLACE}
+    return parse(TrainConfig, apply_overrides(data, overrides), source=str(recipe_path(name)))
