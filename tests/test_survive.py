@@ -15,8 +15,8 @@ from batches import Traj, make_batch
 from killable import settings, tiny_weights
 from turngym.errors import ConfigError, DataError, NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint, files
+from turngym.trainers import explore as explore_module
 from turngym.trainers import learn as learn_module
-from turngym.trainers import train as train_module
 from turngym.trainers.evidence import load_evidence
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.train import train
@@ -242,7 +242,7 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run_with_the_evidence(
 
 def test_the_row_of_skipped_steps_survives_a_resume(model, tmp_path, monkeypatch):
     Poison(monkeypatch, {1, 2, 3, 4})
-    real, calls = train_module.rollout, []
+    real, calls = explore_module.rollout, []
 
     def interrupted(*args, **kwargs):
         calls.append(None)
@@ -250,7 +250,7 @@ def test_the_row_of_skipped_steps_survives_a_resume(model, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "rollout", interrupted)
+    monkeypatch.setattr(explore_module, "rollout", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(config(model, max_skipped_steps=2), tmp_path, report=quiet)
     with pytest.raises(RunStopped, match="step-000002"):

@@ -20,6 +20,7 @@ from turngym.errors import NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.examine import examine, examine_expert
+from turngym.trainers.explore import explore
 from turngym.trainers.generators import keyed_generators
 from turngym.trainers.interrupt import interrupts_deferred
 from turngym.trainers.learn import learn
@@ -27,12 +28,10 @@ from turngym.trainers.measure import open_suite
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import line
-from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
 from turngym.trainers.signals import Suite
 from turngym.trainers.step import make_optimizer
 from turngym.trainers.types import StepResult
-from turngym.types import Trajectory
 
 __all__ = ["train"]
 
@@ -66,7 +65,9 @@ def train(
         for step in range(reached, config.steps):
             if step and config.evaluation.every and step % config.evaluation.every == 0:
                 examine(run, policy, step, "during", report)
-            done, seconds = _explore(run, policy, plan(config, learner.tasks, step), step)
+            began = time.perf_counter()
+            done = explore(run, policy, plan(config, learner.tasks, step), step, report)
+            seconds = time.perf_counter() - began
             with interrupts_deferred(), keyed_generators(config.seed, "step", step):
                 result = learn(run, policy, learner.suite, learner.optimizer, done, step)
                 result = replace(result, seconds={"rollout": seconds, **result.seconds})
@@ -127,25 +128,6 @@ class _Learner:
         models = (policy.model, policy.tokenizer, self.optimizer)
         keep = run.config.keep_checkpoints
         checkpoint.save(run.folder, *models, state, keep, self.suite.state_dict())
-
-
-def _explore(
-    run: Run, policy: Policy, groups: list[Group], step: int
-) -> tuple[list[Trajectory], float]:
-    """The step's trajectories and the seconds they took; changes no weights."""
-    config, began = run.config, time.perf_counter()
-    policy.agent.load(policy.model, version=step)
-    with run.trajectories(f"step-{step:06d}") as writer:
-        done = rollout(
-            config.env.make, policy.agent, groups, config.rollout, on_episode=writer.write
-        )
-    if not any(trajectory.status.counts for trajectory in done):
-        broken = next((t for t in done if t.error), done[0])
-        raise NotTheAgentsFault(
-            f"none of {len(done)} episodes of step {step} can be trained on; {broken.episode} "
-            f"ended as {broken.status}:\n{broken.error}"
-        )
-    return done, time.perf_counter() - began
 
 
 def _stop_if_stuck(run: Run, result: StepResult) -> None:
