@@ -141,6 +141,9 @@ class TrainConfig(Config):
     group_size: int = Field(default=8, ge=1)
     min_group_size: int = Field(default=1, ge=1)
     """Groups in which fewer episodes count, because the others broke, are left out of the step."""
+    outage_wait_s: float = Field(default=30, ge=0)
+    """When all episodes of a step are lost to a judge, a simulator or a server, it is played again
+    after so many seconds, three times at most."""
     mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
