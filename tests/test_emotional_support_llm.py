@@ -3,19 +3,32 @@
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from turngym.agents.cache import CacheAgent
+from turngym.cli_envs import make_env
 from turngym.envs.emotional_support.appraisal import Levels
 from turngym.envs.emotional_support.data import load_esconv, load_extes, load_sage
 from turngym.envs.emotional_support.emobench import chosen, evaluate, load_emobench
 from turngym.envs.emotional_support.env import EmotionalSupport
+from turngym.envs.emotional_support.expert import Supporter
+from turngym.envs.emotional_support.future import future_reward
 from turngym.envs.emotional_support.llm_user import LLMUser, find_json, read_plan
 from turngym.envs.emotional_support.profiles import Intent, find
-from turngym.errors import DataError, InfraFailure, JudgeFailure, SimulatorFailure, UsageError
+from turngym.errors import (
+    ConfigError,
+    DataError,
+    InfraFailure,
+    JudgeFailure,
+    SimulatorFailure,
+    UsageError,
+)
+from turngym.trainers.config import EnvConfig
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
-from turngym.types import Completion, EpisodeStatus, assistant
+from turngym.types import Completion, Context, EpisodeStatus, assistant, user
 
 DEFAULT_SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DATA = Path(os.environ.get("TURNGYM_SHARED", DEFAULT_SHARED)) / "data"
@@ -165,6 +178,81 @@ def test_forks_under_a_deterministic_model_agree():
     env = met(Scripted())
     twin = env.fork()
     assert env.step("Oh no.") == twin.step("Oh no.")
+
+
+class Moody:
+    """A model that never answers the same way twice."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def act(self, context, *, sampling, seed):
+        self.asked += 1
+        if '"reply"' in context.new[-1].content.splitlines()[-1]:
+            return Completion(message=assistant(json.dumps({"reply": f"Hm, {self.asked}."})))
+        return Completion(message=assistant(json.dumps({**PLAN, "change": self.asked % 10})))
+
+
+def test_a_replay_cache_makes_forks_and_later_runs_exact(tmp_path):
+    model = Moody()
+    env = met(CacheAgent(tmp_path / "user.jsonl", model))
+    twin, stray = env.fork(), env.fork(seed=1)
+    first = [env.step(reply) for reply in ("Oh no.", "Tell me more.")]
+    asked = model.asked
+    assert [twin.step(reply) for reply in ("Oh no.", "Tell me more.")] == first
+    assert model.asked == asked  # not one question went to the model again
+    assert stray.step("Oh no.") != first[0] and model.asked > asked
+    again = met(CacheAgent(tmp_path / "user.jsonl"))  # replay only
+    assert [again.step(reply) for reply in ("Oh no.", "Tell me more.")] == first
+    with pytest.raises(InfraFailure, match="none for turn"):
+        again.step("Something else.")
+    assert again.state.value == env.state.value  # and nothing has moved
+
+
+def test_futures_are_exact_under_the_replay_cache(tmp_path):
+    cache = CacheAgent(tmp_path / "user.jsonl", Moody())
+    env = met(cache)
+    context = Context(episode="0", new=(user(env.scene.said[-1]),))
+    reply = Completion(message=assistant("Oh no."))
+    first, again = (
+        future_reward(env, context, reply, Supporter(), steps=2, branches=3, seed=5)
+        for _ in range(2)
+    )
+    assert first == again and len(set(first.branches)) > 1
+    assert (cache.hits, cache.misses) == (18, 1 + 18)  # the opening; then 3 branches x 3 x 2
+
+
+def test_a_recipe_and_the_command_line_name_the_model_that_plays(tmp_path):
+    path = tmp_path / "user.jsonl"
+    met(CacheAgent(path, Scripted()), "demo").step("Oh no.")
+    settings = {"preset": "demo", "agents": {"simulator": f"replay:{path}"}}
+    config = EnvConfig(id="turngym/EmotionalSupport-v0", **settings)
+    for env in (
+        config.make(),
+        make_env(config.id, ["preset=demo", f"agents.simulator=replay:{path}"]),
+    ):
+        env.reset(seed=0, options={"task_id": "dog/no_fault/1"})
+        assert env.step("Oh no.")[4]["emotion"] == 47
+    with pytest.raises(ConfigError, match="agents.simulator.*unknown agent 'nobody'"):
+        EnvConfig(id=config.id, agents={"simulator": "nobody"}).make()
+
+
+def test_hundreds_of_simulated_people_are_waited_for_together():
+    class Slow(Scripted):
+        async def act(self, context, *, sampling, seed):
+            await asyncio.sleep(0.05)
+            return await super().act(context, sampling=sampling, seed=seed)
+
+    simulator = LLMUser(Slow())
+    began = time.perf_counter()
+    done = rollout(
+        lambda: EmotionalSupport(simulator=simulator, max_turns=2),
+        Supporter(),
+        [Group(key=str(index), seed=index) for index in range(200)],
+        RolloutConfig(concurrency=200),
+    )
+    assert all(episode.status.counts for episode in done)
+    assert time.perf_counter() - began < 10  # one after the other: 200 * 5 * 0.05 = 50 s
 
 
 @needs_sage
