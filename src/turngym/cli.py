@@ -10,7 +10,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
+from turngym import (
+    __version__,
+    cli_emobench,
+    cli_envs,
+    cli_new,
+    cli_play,
+    cli_search,
+    cli_swe,
+    cli_train,
+)
 from turngym.errors import NotTheAgentsFault, RunStopped, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -23,6 +32,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "sft": cli_train.sft,
     "train": cli_train.train,
     "eval": cli_train.evaluate,
+    "emobench": cli_emobench.emobench,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
