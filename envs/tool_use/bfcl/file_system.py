@@ -12,7 +12,28 @@ from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["FILE_SYSTEM", "start"]
+__all__ = [
+    "FILE_SYSTEM",
+    "cat",
+    "cd",
+    "cp",
+    "diff",
+    "du",
+    "echo",
+    "find",
+    "grep",
+    "ls",
+    "mkdir",
+    "mv",
+    "pwd",
+    "rm",
+    "rmdir",
+    "sort",
+    "start",
+    "tail",
+    "touch",
+    "wc",
+]
 
 NAME = "GorillaFileSystem"
 Node = dict[str, Any]

@@ -8,7 +8,26 @@ import statistics
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["MATHS"]
+__all__ = [
+    "MATHS",
+    "absolute_value",
+    "add",
+    "divide",
+    "imperial_si_conversion",
+    "logarithm",
+    "max_value",
+    "mean",
+    "min_value",
+    "multiply",
+    "percentage",
+    "power",
+    "round_number",
+    "si_unit_conversion",
+    "square_root",
+    "standard_deviation",
+    "subtract",
+    "sum_values",
+]
 
 _SI = {"km": 1e3, "m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 _IMPERIAL = {

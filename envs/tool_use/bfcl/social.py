@@ -7,7 +7,36 @@ from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["MESSAGES", "POSTS", "start_messages", "start_posts"]
+__all__ = [
+    "MESSAGES",
+    "POSTS",
+    "add_contact",
+    "authenticate_twitter",
+    "comment",
+    "delete_message",
+    "follow_user",
+    "get_message_stats",
+    "get_tweet",
+    "get_tweet_comments",
+    "get_user_id",
+    "get_user_stats",
+    "get_user_tweets",
+    "list_all_following",
+    "list_users",
+    "mention",
+    "message_get_login_status",
+    "message_login",
+    "post_tweet",
+    "posting_get_login_status",
+    "retweet",
+    "search_messages",
+    "search_tweets",
+    "send_message",
+    "start_messages",
+    "start_posts",
+    "unfollow_user",
+    "view_messages_sent",
+]
 
 _MESSAGES, _POSTS = "MessageAPI", "TwitterAPI"
 _PEOPLE = {"Alice": "USR001", "Bob": "USR002", "Catherine": "USR003", "Daniel": "USR004"}

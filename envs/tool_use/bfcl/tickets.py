@@ -6,7 +6,19 @@ from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["TICKETS", "start"]
+__all__ = [
+    "TICKETS",
+    "close_ticket",
+    "create_ticket",
+    "edit_ticket",
+    "get_ticket",
+    "get_user_tickets",
+    "logout",
+    "resolve_ticket",
+    "start",
+    "ticket_get_login_status",
+    "ticket_login",
+]
 
 _NAME = "TicketAPI"
 _FIELDS = {"title": str, "description": str, "status": str, "priority": int}

@@ -7,7 +7,30 @@ from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["TRADING", "start"]
+__all__ = [
+    "TRADING",
+    "add_to_watchlist",
+    "cancel_order",
+    "filter_stocks_by_price",
+    "fund_account",
+    "get_account_info",
+    "get_available_stocks",
+    "get_current_time",
+    "get_order_details",
+    "get_order_history",
+    "get_stock_info",
+    "get_symbol_by_name",
+    "get_transaction_history",
+    "get_watchlist",
+    "notify_price_change",
+    "place_order",
+    "remove_stock_from_watchlist",
+    "start",
+    "trading_get_login_status",
+    "trading_login",
+    "trading_logout",
+    "withdraw_funds",
+]
 
 _NAME = "TradingBot"
 _SECTORS = {

@@ -13,7 +13,28 @@ from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["TRAVEL", "start"]
+__all__ = [
+    "TRAVEL",
+    "authenticate_travel",
+    "book_flight",
+    "cancel_booking",
+    "compute_exchange_rate",
+    "contact_customer_support",
+    "get_all_credit_cards",
+    "get_booking_history",
+    "get_budget_fiscal_year",
+    "get_credit_card_balance",
+    "get_flight_cost",
+    "get_nearest_airport_by_city",
+    "list_all_airports",
+    "purchase_insurance",
+    "register_credit_card",
+    "retrieve_invoice",
+    "set_budget_limit",
+    "start",
+    "travel_get_login_status",
+    "verify_traveler_information",
+]
 
 _NAME = "TravelAPI"
 _SEED = 141053

@@ -6,7 +6,32 @@ from typing import Any, Literal
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
-__all__ = ["VEHICLE", "start"]
+__all__ = [
+    "VEHICLE",
+    "activateParkingBrake",
+    "adjustClimateControl",
+    "check_tire_pressure",
+    "displayCarStatus",
+    "display_log",
+    "estimate_distance",
+    "estimate_drive_feasibility_by_mileage",
+    "fillFuelTank",
+    "find_nearest_tire_shop",
+    "gallon_to_liter",
+    "get_current_speed",
+    "get_outside_temperature_from_google",
+    "get_outside_temperature_from_weather_com",
+    "get_zipcode_based_on_city",
+    "liter_to_gallon",
+    "lockDoors",
+    "pressBrakePedal",
+    "releaseBrakePedal",
+    "setCruiseControl",
+    "setHeadlights",
+    "set_navigation",
+    "start",
+    "startEngine",
+]
 
 _NAME = "VehicleControlAPI"
 _TANK_GALLONS = 50.0
