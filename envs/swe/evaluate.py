@@ -5,7 +5,7 @@ back; log run. `resolved` needs both graders; where they disagree the answer is 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
@@ -125,17 +125,23 @@ def _prepare(box: DockerSandbox, task: Task, seed: Snapshot | None) -> Snapshot:
 def _put_tests_back(box: DockerSandbox, task: Task, base: Snapshot) -> Mapping[str, bytes]:
     """Undo what the answer did to the task's tests, add test_patch; gives the support files.
 
-    Test files of the task, and every conftest.py that the base has, get their base content.
+    Test files of the task, what lies in their folders, and every conftest.py that the base has, get
+    their base content: helpers that tests import decide results as much as the tests do.
     """
     before = contents(base.archive, is_test_support)
     protected = {*files_to_test(task), *files_of(task.test_patch)}
-    protected |= {path for path in before if path.endswith("conftest.py")}
-    for path in sorted(protected):
+    folders = {path.rpartition("/")[0] for path in protected if is_test_support(path)} - {""}
+    protected |= {
+        path
+        for path in before
+        if path.endswith("conftest.py") or any(path.startswith(f"{f}/") for f in folders)
+    }
+    changed = _differing(box, before, protected)
+    if changed:
+        box.exec("rm -rf -- " + " ".join(_quoted(path) for path in changed))
+    for path in changed:
         if path in before:
-            box.exec(f"rm -rf -- {_quoted(path)}")
             box.write(path, before[path])
-        else:
-            box.exec(f"rm -rf -- {_quoted(path)}")
     support = dict(before)
     if task.test_patch:
         if not apply_patch(box, task.test_patch).method:
@@ -146,6 +152,14 @@ def _put_tests_back(box: DockerSandbox, task: Task, base: Snapshot) -> Mapping[s
             except FileNotFoundError:
                 support.pop(path, None)
     return {path: data for path, data in support.items() if is_test_support(path)}
+
+
+def _differing(
+    box: DockerSandbox, before: Mapping[str, bytes], protected: Iterable[str]
+) -> list[str]:
+    """Protected paths that are not the regular files that the base has."""
+    now = contents(box.snapshot().archive, lambda path: path in before)
+    return [path for path in sorted(protected) if path not in now or now[path] != before[path]]
 
 
 def _quoted(path: str) -> str:
