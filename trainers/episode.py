@@ -67,6 +67,7 @@ _KNOWN_INFO = frozenset(
         "feedback",
         "exchange",
         "anchor",
+        "drops",
         "task_id",
     }
 )
@@ -273,6 +274,7 @@ class Episode:
             feedback=str(info.get("feedback", "")),
             anchor=anchor,
             info={name: value for name, value in info.items() if name not in _KNOWN_INFO},
+            drops=tuple(info.get("drops", ())),
         )
         self._turns.append(turn)
 
