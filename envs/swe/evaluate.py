@@ -21,7 +21,7 @@ from turngym.envs.swe.tasks import Task
 from turngym.envs.swe.verdict import InstanceResult, Verdict
 from turngym.errors import InfraFailure, InfraTimeout
 
-__all__ = ["EvalSettings", "evaluate", "judge"]
+__all__ = ["EvalSettings", "evaluate", "judge", "spec_of"]
 
 _NOT_EVALUATED = (">>>>> Reset Failed", ">>>>> Tests Timed Out")
 
@@ -62,6 +62,22 @@ def evaluate(
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=str(error))
 
 
+def spec_of(task: Task, limits: Limits) -> SandboxSpec:
+    """The sandbox that a task needs.
+
+    Small trees fit on tmpfs; the images of the data sets are large, and their files belong to root.
+    """
+    own = task.form == "swe-bench" and not task.image.startswith("swebench/")
+    small = own or task.files is not None
+    return SandboxSpec(
+        image=task.image,
+        workdir=task.workdir,
+        user="1000:1000" if small else "0:0",
+        disk="tmpfs" if small else "quota",
+        limits=limits,
+    )
+
+
 def _evaluate(
     task: Task,
     prediction: Prediction,
@@ -70,20 +86,11 @@ def _evaluate(
     seed: Snapshot | None,
     began: float,
 ) -> InstanceResult:
-    # Small trees fit on tmpfs; SWE-bench's images are large, and their files belong to root.
-    own = task.form == "swe-bench" and not task.image.startswith("swebench/")
-    small = own or task.files is not None or seed is not None
-    spec = SandboxSpec(
-        image=task.image,
-        workdir=task.workdir,
-        user="1000:1000" if small else "0:0",
-        disk="tmpfs" if small else "quota",
-        limits=settings.limits,
-    )
+    spec = spec_of(task, settings.limits)
     if seed is None and task.files is not None:
         inline = pack({path: text.encode() for path, text in task.files.items()})
         seed = Snapshot(image=task.image, workdir=task.workdir, archive=inline)
-    if seed is None and small:
+    if seed is None and spec.disk == "tmpfs":
         seed = image_seed(spec)
     with DockerSandbox(spec, seed) as box:
         base = _prepare(box, task, seed)
