@@ -54,6 +54,8 @@ def fixing_commands(task: Task) -> tuple[str, ...]:
             if tag == "equal":
                 continue
             text = "\\\n".join(line.replace("\\", "\\\\") for line in new[k:end])
+            if end - k > 1:
+                text = f"\n{text}"  # the short form `5c\text` takes one line only
             where = f"{i + 1}" if j - i == 1 else f"{i + 1},{j}"
             if tag == "insert":
                 script = f"{i}a\\{text}" if i else f"1i\\{text}"
