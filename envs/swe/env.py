@@ -262,6 +262,8 @@ class SWE(TextEnv):
             "status": TurnStatus.INVALID_ACTION,
             "feedback": text,
         }
+        if self.diagnose:
+            info["diagnostics"] = [self._diagnostics, self._diagnostics]
         return self._go_on([user(text)], info)
 
     def _submitted(self, shown: list[Message], info: dict[str, Any]) -> StepResult:
