@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from turngym import (
     __version__,
+    cli_emobench,
     cli_envs,
     cli_formats,
     cli_new,
@@ -39,6 +40,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "diff": cli_report.diff,
     "export": cli_formats.export,
     "import": cli_formats.import_,
+    "emobench": cli_emobench.emobench,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
