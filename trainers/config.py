@@ -157,6 +157,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    details_per_step: int = Field(default=4, ge=0)
+    """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
     threads: int = Field(default=0, ge=0)
