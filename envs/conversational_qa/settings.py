@@ -79,14 +79,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "brief": True,
         "top_k": 1,
         "max_turns": 4,
-        "max_information_chars": 60,
+        "max_information_chars": 100,
         "answer": "em",
     },
     "search_r1": {"mixed_initiative": False, "answer": "em", "max_turns": 4, "top_k": 3},
     "chatr1": {"mixed_initiative": False, "max_turns": 9, "intent_weight": 1.0},
 }
 """Values that `size` puts in place of the defaults. `demo`: terse questions and passages for the tiny
-policies; an episode stays within 400 tokens of a byte-level BPE. `search_r1`, `chatr1`: the actions,
+policies; an expert's episode has about 80 tokens of theirs. `search_r1`, `chatr1`: the actions,
 budgets and scores of the papers."""
 
 
