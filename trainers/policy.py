@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from turngym.agents.load import load_model
 from turngym.errors import ConfigError
 from turngym.trainers.config import PolicyConfig
 
@@ -46,30 +47,17 @@ class Policy:
 
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    from turngym.agents.tiny import load_tiny
-
-    disable_progress_bar()  # our own reports say what takes long
-    source = str(checkpoint or config.path)
-    if source.startswith("tiny:"):
-        return load_tiny(source.removeprefix("tiny:"))
     if checkpoint is not None and not any(checkpoint.glob("*.safetensors")):
         raise ConfigError(
             f"no model in {checkpoint}: a checkpoint is a folder such as "
             "RUN/checkpoints/step-000020"
         )
-    if "/" in source and source.startswith((".", "/", "~")) and not Path(source).is_dir():
-        raise ConfigError(f"there is no model folder {source}")
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, attn_implementation=config.attention)
-        return model, AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, SafetensorError) as error:
+        return load_model(str(checkpoint or config.path), config.attention)
+    except ConfigError as error:
         resumable = checkpoint is not None and (checkpoint / "state.json").exists()
         hint = "; delete this checkpoint to continue from the one before" if resumable else ""
-        raise ConfigError(f"cannot load a policy from {source!r}: {error}{hint}") from error
+        raise ConfigError(f"{error}{hint}") from error
 
 
 def _device(name: str) -> str:

@@ -2,8 +2,9 @@
 
     turngym train web_shop
 
-A run is a pure function of its settings and of the checkpoint it starts from: tasks, seeds and
-orders are derived from (seed, step), so that nothing but weights and optimizer needs restoring.
+A run is a pure function of its settings and of the checkpoint it starts from: tasks, seeds, orders
+and global generators are derived from (seed, step), so that nothing but weights, optimizers and the
+models of signals needs restoring.
 """
 
 from __future__ import annotations
@@ -15,21 +16,20 @@ from pathlib import Path
 
 import torch
 
-from turngym.errors import NotTheAgentsFault
+from turngym.errors import NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint
-from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.credit import credit_method
 from turngym.trainers.examine import examine, examine_expert
+from turngym.trainers.generators import keyed_generators
 from turngym.trainers.interrupt import interrupts_deferred
-from turngym.trainers.measure import open_suite, require_turn_rewards
+from turngym.trainers.learn import learn
+from turngym.trainers.measure import open_suite
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
-from turngym.trainers.progress import figures, line
+from turngym.trainers.progress import line
 from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
-from turngym.trainers.signals import Suite
-from turngym.trainers.step import learning_rate, make_optimizer, update
+from turngym.trainers.step import make_optimizer
 from turngym.trainers.types import StepResult
 from turngym.types import Trajectory
 
@@ -43,26 +43,33 @@ def train(
 ) -> Run:
     """Train a policy and leave everything under `folder`.
 
-    Interrupted (Ctrl-C), it finishes an update that is under way and writes a checkpoint.
+    Interrupted (Ctrl-C), it finishes an update that is under way and writes a checkpoint. Killed at
+    any moment, it is resumed to the same bytes.
 
     Raises:
         ConfigError: the folder holds another run, or none to resume.
+        DataError: every checkpoint of the run to resume is damaged.
         NotTheAgentsFault: not one episode of a step could be used; the first error is named.
+        RunStopped: loss or gradient were not finite too often, or the disk is full.
     """
+    run = Run.reopen(folder, config) if resume else None
+    if run is not None and run.finished:
+        report(f"{folder} is finished: all {config.steps} steps are done")
+        return run
+    saved = checkpoint.latest(folder, report) if resume else None
+    start = 0 if saved is None else checkpoint.read_state(saved).step
     if config.threads:
         torch.set_num_threads(config.threads)
-    saved = checkpoint.latest(folder) if resume else None
-    start = 0 if saved is None else checkpoint.read_state(saved).step
-    policy = Policy.load(config.policy, saved, deterministic=config.rollout.deterministic)
-    tasks = config.env.make().tasks("train")
-    suite = open_suite(config, policy, tasks)
+    with keyed_generators(config.seed, "start"):
+        policy = Policy.load(config.policy, saved, deterministic=config.rollout.deterministic)
+        tasks = config.env.make().tasks("train")
+        suite = open_suite(config, policy, tasks)
     # Only now, when everything that a mistake could break has been loaded.
-    run = Run.resume(folder, config, start) if resume else Run.start(folder, config)
+    run = run or Run.start(folder, config)
+    if resume:
+        run.take_back(start)
     optimizer = make_optimizer(policy.model, config.optimizer)
-    if saved is None:
-        examine_expert(run, report)
-        examine(run, policy, 0, "before", report)
-    else:
+    if saved is not None:
         checkpoint.load_optimizer(saved, optimizer)
         suite.load_state_dict(checkpoint.load_signals(saved))
         report(f"resumed at step {start} from {saved}")
@@ -70,28 +77,34 @@ def train(
     def save(step: int) -> None:
         state = checkpoint.State(step=step, config_hash=run.config_hash)
         models = (policy.model, policy.tokenizer, optimizer)
-        states = suite.state_dict()
-        checkpoint.save(folder, *models, state, config.keep_checkpoints, states)
+        checkpoint.save(folder, *models, state, config.keep_checkpoints, suite.state_dict())
 
+    if saved is None:
+        examine_expert(run, report)
+        examine(run, policy, 0, "before", report)
     reached = start
     try:
         for step in range(start, config.steps):
             if step and config.evaluation.every and step % config.evaluation.every == 0:
                 examine(run, policy, step, "during", report)
             done, seconds = _explore(run, policy, plan(config, tasks, step), step)
-            with interrupts_deferred():
-                result = _learn(config, policy, suite, optimizer, done, step)
+            with interrupts_deferred(), keyed_generators(config.seed, "step", step):
+                result = learn(run, policy, suite, optimizer, done, step)
                 result = replace(result, seconds={"rollout": seconds, **result.seconds})
                 run.log_step(result)
                 report(line(result, config.steps))
                 reached = step + 1
+            _stop_if_stuck(run, result)
             if reached % config.checkpoint_every == 0 or reached == config.steps:
                 save(reached)
-    except (KeyboardInterrupt, NotTheAgentsFault):
+    except StorageFailure:
+        raise
+    except (KeyboardInterrupt, NotTheAgentsFault, RunStopped):
         save(reached)
         report(f"stopped after {reached} steps; continue with --resume")
         raise
     examine(run, policy, config.steps, "after", report)
+    run.finish()
     return run
 
 
@@ -114,36 +127,11 @@ def _explore(
     return done, time.perf_counter() - began
 
 
-def _learn(
-    config: TrainConfig,
-    policy: Policy,
-    suite: Suite,
-    optimizer: torch.optim.Optimizer,
-    trajectories: list[Trajectory],
-    step: int,
-) -> StepResult:
-    """Everything that changes weights: of the signals' models and of the policy."""
-    began = time.perf_counter()
-    batch, signals = suite.measure(trajectories, collate(trajectories).to(policy.device))
-    if step == 0:
-        require_turn_rewards(config, batch)
-    credit = credit_method(config.credit)(batch)
-    signals |= suite.learn(trajectories, batch, credit)
-    rate = learning_rate(config.optimizer, step, config.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    done = update(policy.model, optimizer, batch, credit, config, step)
-    credited = {name: float(value) for name, value in credit.metrics.items()}
-    metrics = {**figures(trajectories, batch), **credited, **signals, **done.metrics}
-    return StepResult(
-        step=step,
-        loss=done.loss,
-        grad_norm=done.grad_norm,
-        learning_rate=rate,
-        num_tokens=batch.num_tokens,
-        num_turns=batch.num_turns,
-        policy_version=step,
-        skipped=done.skipped > 0,
-        seconds={"update": time.perf_counter() - began},
-        metrics=metrics,
-    )
+def _stop_if_stuck(run: Run, result: StepResult) -> None:
+    limit = run.config.max_skipped_steps
+    if result.skipped and run.skipped_in_a_row() >= limit:
+        path = run.evidence_path(result.step)
+        raise RunStopped(
+            f"loss or gradient were not finite in {limit} steps in a row. The batch of the last "
+            f"one: turngym.trainers.evidence.load_evidence({str(path)!r})"
+        )

@@ -89,6 +89,10 @@ class Suite:
             for key, value in each.update(trajectories, batch, credit, self.models).items()
         }
 
+    def skipped(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """Signals that left out an update, as their metrics of the step tell."""
+        return tuple(name for name in self.signals if metrics.get(f"signal/{name}/skipped"))
+
     def state_dict(self) -> dict[str, Any]:
         """By signal; signals without state are left out."""
         states = {name: each.state_dict() for name, each in self.signals.items()}
