@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from turngym.errors import NotTheAgentsFault, RunStopped, StorageFailure
+from turngym.rewards.rubric import Rubric
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.examine import examine, examine_expert
@@ -64,6 +65,7 @@ def train(
         policy = Policy.load(config.policy, saved, deterministic=config.rollout.deterministic)
         tasks = config.env.make().tasks("train")
         suite = open_suite(config, policy, tasks)
+        rubric = config.rewards.rubric()
     # Only now, when everything that a mistake could break has been loaded.
     run = run or Run.start(folder, config)
     if resume:
@@ -87,7 +89,7 @@ def train(
         for step in range(start, config.steps):
             if step and config.evaluation.every and step % config.evaluation.every == 0:
                 examine(run, policy, step, "during", report)
-            done, seconds = _explore(run, policy, plan(config, tasks, step), step)
+            done, seconds = _explore(run, policy, rubric, plan(config, tasks, step), step)
             with interrupts_deferred(), keyed_generators(config.seed, "step", step):
                 result = learn(run, policy, suite, optimizer, done, step)
                 result = replace(result, seconds={"rollout": seconds, **result.seconds})
@@ -109,14 +111,19 @@ def train(
 
 
 def _explore(
-    run: Run, policy: Policy, groups: list[Group], step: int
+    run: Run, policy: Policy, rubric: Rubric | None, groups: list[Group], step: int
 ) -> tuple[list[Trajectory], float]:
     """The step's trajectories and the seconds they took; changes no weights."""
     config, began = run.config, time.perf_counter()
     policy.agent.load(policy.model, version=step)
     with run.trajectories(f"step-{step:06d}") as writer:
         done = rollout(
-            config.env.make, policy.agent, groups, config.rollout, on_episode=writer.write
+            config.env.make,
+            policy.agent,
+            groups,
+            config.rollout,
+            rubric=rubric,
+            on_episode=writer.write,
         )
     if not any(trajectory.status.counts for trajectory in done):
         broken = next((t for t in done if t.error), done[0])

@@ -50,6 +50,8 @@ class ConversationalQASettings(Config):
     """Whether every search must be followed by a verdict on what it found (ReSeek)."""
     drop_rejected: bool = False
     """Whether what was rejected leaves the context; needs `judge`."""
+    cite: bool = False
+    """Whether the agent is told to cite passages by title, which `carr` and `c_grpo` reward."""
     brief: bool = False
     """No instructions, no titles: for tiny policies that were trained on the form."""
     top_k: int = Field(default=3, ge=1)
@@ -61,8 +63,8 @@ class ConversationalQASettings(Config):
     max_context_chars: int = Field(default=16000, ge=1)
     """Length of all that the environment shows; searches show less when it is nearly used up."""
 
-    answer: Literal["f1", "em"] = "f1"
-    """How an answer is compared with its references."""
+    answer: Literal["f1", "em", "judged"] = "f1"
+    """How an answer is compared with its references: token F1, exact match, or by `grader`."""
     success_at: float = Field(default=1.0, gt=0, le=1)
     """Mean answer score from which an episode counts as solved."""
     intent_weight: float = Field(default=0.0, ge=0)
