@@ -14,6 +14,7 @@ from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers.losses import ClipConfig
 from turngym.trainers.rollout import RolloutConfig
+from turngym.trainers.rubrics import RewardsConfig
 from turngym.types import Sampling
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-PLACE = ("env", "policy", "sampling", "evaluation")
+PLACE = ("env", "rewards", "policy", "sampling", "evaluation")
 """Tables of a recipe that say where an agent learns; the others say how."""
 
 
@@ -133,6 +134,8 @@ class TrainConfig(Config):
     env: EnvConfig
     policy: PolicyConfig
     credit: CreditSettings = CreditSettings()
+    rewards: RewardsConfig = RewardsConfig()
+    """Rewards by name; empty leaves what the environment pays."""
     signals: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """Settings of signals by name; those that the credit method needs are made anyway."""
     loss: ClipConfig = ClipConfig()
@@ -189,8 +192,8 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, on: str | None = No
     Args:
         name: A recipe.
         overrides: Settings to change, last of all.
-        on: Another recipe, which says where: its tables `env`, `policy`, `sampling` and
-            `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
+        on: Another recipe, which says where: its tables `env`, `rewards`, `policy`,
+            `sampling` and `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
             trains with MAPO's credit, loss and optimizer in the tool-use environment.
 
     Raises:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from turngym.errors import NotTheAgentsFault, StorageFailure
+from turngym.rewards.rubric import Rubric
 from turngym.trainers.policy import Policy
 from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
@@ -26,7 +27,12 @@ PASSING = frozenset(
 
 
 def explore(
-    run: Run, policy: Policy, groups: Sequence[Group], step: int, report: Callable[[str], None]
+    run: Run,
+    policy: Policy,
+    rubric: Rubric | None,
+    groups: Sequence[Group],
+    step: int,
+    report: Callable[[str], None],
 ) -> list[Trajectory]:
     """The step's trajectories, which lie in the run's folder, too. Changes no weights.
 
@@ -39,7 +45,7 @@ def explore(
     """
     policy.agent.load(policy.model, version=step)
     for attempt in range(1, ATTEMPTS + 1):
-        done = _play(run, policy, groups, step)
+        done = _play(run, policy, rubric, groups, step)
         if any(trajectory.status.counts for trajectory in done):
             break
         broken = next((t for t in done if t.error), done[0])
@@ -59,12 +65,19 @@ def explore(
     return done
 
 
-def _play(run: Run, policy: Policy, groups: Sequence[Group], step: int) -> list[Trajectory]:
+def _play(
+    run: Run, policy: Policy, rubric: Rubric | None, groups: Sequence[Group], step: int
+) -> list[Trajectory]:
     config = run.config
     try:
         with run.trajectories(f"step-{step:06d}") as writer:
             return rollout(
-                config.env.make, policy.agent, groups, config.rollout, on_episode=writer.write
+                config.env.make,
+                policy.agent,
+                groups,
+                config.rollout,
+                rubric=rubric,
+                on_episode=writer.write,
             )
     except OSError as error:  # episodes keep their own errors; this one came from writing them
         raise StorageFailure(

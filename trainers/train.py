@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from turngym.errors import NotTheAgentsFault, RunStopped, StorageFailure
+from turngym.rewards.rubric import Rubric
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.examine import examine, examine_expert
@@ -66,7 +67,8 @@ def train(
             if step and config.evaluation.every and step % config.evaluation.every == 0:
                 examine(run, policy, step, "during", report)
             began = time.perf_counter()
-            done = explore(run, policy, plan(config, learner.tasks, step), step, report)
+            groups = plan(config, learner.tasks, step)
+            done = explore(run, policy, learner.rubric, groups, step, report)
             seconds = time.perf_counter() - began
             with interrupts_deferred(), keyed_generators(config.seed, "step", step):
                 result = learn(run, policy, learner.suite, learner.optimizer, done, step)
@@ -96,6 +98,7 @@ class _Learner:
     policy: Policy
     suite: Suite
     optimizer: torch.optim.Optimizer
+    rubric: Rubric | None
     tasks: Sequence[str]
     step: int
 
@@ -114,12 +117,21 @@ class _Learner:
         if saved is not None:
             checkpoint.load_optimizer(saved, optimizer)
             suite.load_state_dict(checkpoint.load_signals(saved))
+        rubric = config.rewards.rubric()
         # Only now, when everything that a mistake could break has been loaded.
         run = Run.reopen(folder, config) if resume else Run.start(folder, config)
         if resume:
             run.take_back(step)
             report(f"resumed at step {step}" + (f" from {saved}" if saved else ""))
-        return cls(run=run, policy=policy, suite=suite, optimizer=optimizer, tasks=tasks, step=step)
+        return cls(
+            run=run,
+            policy=policy,
+            suite=suite,
+            optimizer=optimizer,
+            rubric=rubric,
+            tasks=tasks,
+            step=step,
+        )
 
     def save(self, step: int) -> None:
         """Write the checkpoint after `step` steps."""

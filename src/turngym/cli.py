@@ -34,13 +34,13 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "sft": cli_train.sft,
     "train": cli_train.train,
     "eval": cli_train.evaluate,
+    "emobench": cli_emobench.emobench,
     "report": cli_report.report,
     "view": cli_report.view,
     "plot": cli_report.plot,
     "diff": cli_report.diff,
     "export": cli_formats.export,
     "import": cli_formats.import_,
-    "emobench": cli_emobench.emobench,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
