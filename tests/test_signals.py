@@ -18,6 +18,7 @@ from turngym.trainers.batch import collate
 from turngym.trainers.credit import grpo
 from turngym.trainers.forward import policy_output
 from turngym.trainers.measure import needed_signals
+from turngym.trainers.optimizer import PolicyOptimizer
 from turngym.trainers.signals import SIGNALS, Columns, Models, Signal, Suite, signal
 from turngym.trainers.train import train
 from turngym.types import EpisodeStatus, Privileged, TurnStatus
@@ -187,7 +188,7 @@ def test_old_logprobs_are_those_of_the_packed_forward_and_made_once(monkeypatch)
     monkeypatch.setattr(step_module, "add_old_logprobs", never)
     chosen = config("x", epochs=2)
     credit = grpo(batch)
-    optimizer = step_module.make_optimizer(model, chosen.optimizer)
+    optimizer = PolicyOptimizer(model, chosen.optimizer)
     step_module.update(model, optimizer, batch, credit, chosen, 0)
 
 

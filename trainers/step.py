@@ -16,13 +16,14 @@ from torch import Tensor
 
 from turngym.seeding import derive
 from turngym.trainers.batch import take, take_credit
-from turngym.trainers.config import OptimizerConfig, TrainConfig
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.forward import micro_batches, policy_output
 from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
+from turngym.trainers.optimizer import PolicyOptimizer
 from turngym.trainers.signals.logprobs import score_tokens
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
 
-__all__ = ["Update", "add_old_logprobs", "learning_rate", "make_optimizer", "update"]
+__all__ = ["Update", "add_old_logprobs", "update"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +37,6 @@ class Update:
     metrics: Mapping[str, float]
 
 
-def make_optimizer(model: Any, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, as is usual for transformers."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=config.betas,
-    )
-
-
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    course = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
-    low = config.final_fraction
-    if config.schedule == "linear":
-        return config.learning_rate * (1 - (1 - low) * course)
-    if config.schedule == "cosine":
-        return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * course)) / 2)
-    return config.learning_rate
-
-
 def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch:
     """The batch with `old_logprobs` of the current weights, in one pass without gradients."""
     return replace(batch, old_logprobs=score_tokens(model, batch, max_tokens).logprobs)
@@ -70,7 +44,7 @@ def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch
 
 def update(
     model: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: PolicyOptimizer,
     batch: TurnBatch,
     credit: Credit,
     config: TrainConfig,
@@ -111,14 +85,14 @@ def update(
 
 def _one(
     model: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: PolicyOptimizer,
     batch: TurnBatch,
     credit: Credit,
     config: TrainConfig,
 ) -> Update:
     loss_config: ClipConfig = config.loss
     denominators = Denominators.of(batch)
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     logprobs = torch.zeros_like(batch.sampled_logprobs)
     entropy = torch.zeros_like(batch.sampled_logprobs)
     total = 0.0
@@ -132,7 +106,7 @@ def _one(
         logprobs[tokens] = output.logprobs.detach()
         assert output.entropy is not None
         entropy[tokens] = output.entropy.detach()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm))
+    norm = optimizer.clip(config.optimizer.max_grad_norm)
     sound = math.isfinite(total) and math.isfinite(norm)
     if sound:
         optimizer.step()

@@ -23,13 +23,14 @@ from turngym.trainers.credit import credit_method
 from turngym.trainers.examine import examine, examine_expert
 from turngym.trainers.interrupt import interrupts_deferred
 from turngym.trainers.measure import open_suite, require_turn_rewards
+from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.plan import plan
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import figures, line
 from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
 from turngym.trainers.signals import Suite
-from turngym.trainers.step import learning_rate, make_optimizer, update
+from turngym.trainers.step import update
 from turngym.trainers.types import StepResult
 from turngym.types import Trajectory
 
@@ -58,18 +59,18 @@ def train(
     suite = open_suite(config, policy, tasks)
     # Only now, when everything that a mistake could break has been loaded.
     run = Run.resume(folder, config, start) if resume else Run.start(folder, config)
-    optimizer = make_optimizer(policy.model, config.optimizer)
+    optimizer = PolicyOptimizer(policy.model, config.optimizer)
     if saved is None:
         examine_expert(run, report)
         examine(run, policy, 0, "before", report)
     else:
-        checkpoint.load_optimizer(saved, optimizer)
+        optimizer.load_state_dict(checkpoint.load_optimizer(saved))
         suite.load_state_dict(checkpoint.load_signals(saved))
         report(f"resumed at step {start} from {saved}")
 
     def save(step: int) -> None:
         state = checkpoint.State(step=step, config_hash=run.config_hash)
-        models = (policy.model, policy.tokenizer, optimizer)
+        models = (policy.model, policy.tokenizer, optimizer.state_dict())
         states = suite.state_dict()
         checkpoint.save(folder, *models, state, config.keep_checkpoints, states)
 
@@ -118,7 +119,7 @@ def _learn(
     config: TrainConfig,
     policy: Policy,
     suite: Suite,
-    optimizer: torch.optim.Optimizer,
+    optimizer: PolicyOptimizer,
     trajectories: list[Trajectory],
     step: int,
 ) -> StepResult:
@@ -130,8 +131,7 @@ def _learn(
     credit = credit_method(config.credit)(batch)
     signals |= suite.learn(trajectories, batch, credit)
     rate = learning_rate(config.optimizer, step, config.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    optimizer.set_rate(rate)
     done = update(policy.model, optimizer, batch, credit, config, step)
     credited = {name: float(value) for name, value in credit.metrics.items()}
     metrics = {**figures(trajectories, batch), **credited, **signals, **done.metrics}
