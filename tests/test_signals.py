@@ -12,8 +12,8 @@ from test_train import Short, config, model_path, quiet, weights  # noqa: F401  
 from turngym.config import Config
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers import checkpoint
+from turngym.trainers import explore as explore_module
 from turngym.trainers import step as step_module
-from turngym.trainers import train as train_module
 from turngym.trainers.batch import collate
 from turngym.trainers.credit import grpo
 from turngym.trainers.forward import policy_output
@@ -78,7 +78,7 @@ def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
     method = name.removesuffix("_late")
     chosen = settings(model_path, method, signals=LEARNING[name], loss={"kl_coef": 0.01})
     train(chosen, tmp_path / "whole", report=quiet)
-    real, calls = train_module.rollout, []
+    real, calls = explore_module.rollout, []
 
     def interrupted(*args, **kwargs):
         calls.append(None)
@@ -86,10 +86,10 @@ def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "rollout", interrupted)
+    monkeypatch.setattr(explore_module, "rollout", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(chosen, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "rollout", real)
+    monkeypatch.setattr(explore_module, "rollout", real)
     train(chosen, tmp_path / "cut", resume=True, report=quiet)
     whole, cut = (tmp_path / each / "metrics.jsonl" for each in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()

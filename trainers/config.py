@@ -63,7 +63,6 @@ class LoraConfig(Config):
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
     target: str | tuple[str, ...] = "all-linear"
     """Names of the modules that get one; `all-linear`: every linear layer but the head."""
 

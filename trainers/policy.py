@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from turngym.errors import ConfigError, MissingExtraError
 from turngym.trainers.config import LoraConfig, PolicyConfig
 from turngym.trainers.optimizer import whole
 
-__all__ = ["Policy", "blocks", "without_adapter"]
+__all__ = ["Policy", "blocks"]
 
 ADAPTER = "adapter_config.json"
 
@@ -91,14 +90,6 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
 
 
-def without_adapter(model: Any) -> AbstractContextManager[Any]:
-    """Inside, a model with adapters is the one it started from. No other thread may use it then."""
-    context: AbstractContextManager[Any] = (
-        model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
-    )
-    return context
-
-
 def blocks(model: Any) -> Iterator[torch.nn.Module]:
     """The transformer blocks of a Hugging Face model, first to last."""
     names = set(model._no_split_modules or ())
@@ -129,13 +120,14 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
         raise MissingExtraError("peft", "lora") from error
 
     if checkpoint is not None:
+        if not (checkpoint / ADAPTER).exists():
+            raise ConfigError(f"{checkpoint} holds no adapters, but policy.lora is set")
         return peft.PeftModel.from_pretrained(model, checkpoint, is_trainable=True).eval()
     target = config.target if isinstance(config.target, str) else list(config.target)
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
-        lora_dropout=config.dropout,
         target_modules=target,
     )
     with torch.random.fork_rng():

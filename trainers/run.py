@@ -78,9 +78,13 @@ class Run:
 
     def trajectories(self, label: str) -> TrajectoryWriter:
         """A writer for one step or evaluation, empty even if an interrupted attempt wrote there."""
-        path = self.folder / "trajectories" / f"{label}.jsonl"
+        path = self.trajectory_file(label)
         path.unlink(missing_ok=True)
         return TrajectoryWriter(path)
+
+    def trajectory_file(self, label: str) -> Path:
+        """Where the episodes of one step or evaluation lie."""
+        return self.folder / "trajectories" / f"{label}.jsonl"
 
     def log_step(self, result: StepResult) -> None:
         """Append one step to metrics.jsonl and timings.jsonl."""

@@ -17,13 +17,15 @@ from torch import Tensor
 from turngym.seeding import derive
 from turngym.trainers.batch import take, take_credit
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.forward import micro_batches, policy_output
 from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
 from turngym.trainers.optimizer import PolicyOptimizer
-from turngym.trainers.signals.logprobs import score_tokens
+from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
 
 __all__ = ["Update", "add_old_logprobs", "update"]
+
+
+ALONE = Team()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,17 @@ class Update:
     metrics: Mapping[str, float]
 
 
-def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch:
+@torch.no_grad()
+def add_old_logprobs(
+    model: Any, batch: TurnBatch, max_tokens: int, team: Team = ALONE
+) -> TurnBatch:
     """The batch with `old_logprobs` of the current weights, in one pass without gradients."""
-    return replace(batch, old_logprobs=score_tokens(model, batch, max_tokens).logprobs)
+    logprobs = torch.zeros_like(batch.sampled_logprobs)
+    for part in team.parts(batch, max_tokens):
+        output = team.policy_output(model, part.batch, entropy=False)
+        if part.scale:
+            logprobs[part.tokens] = output.logprobs
+    return replace(batch, old_logprobs=team.total(logprobs))
 
 
 def update(
@@ -49,6 +59,7 @@ def update(
     credit: Credit,
     config: TrainConfig,
     step: int,
+    team: Team = ALONE,
 ) -> Update:
     """Train on one rollout and say what happened.
 
@@ -63,12 +74,13 @@ def update(
         credit: of the whole batch, made before it is split.
         config: epochs, mini-batches, loss.
         step: of the run; keys the order of trajectories.
+        team: whose processes share the work; all hold the same batch and credit.
     """
     moves = config.mini_batches * config.epochs > 1
     if batch.old_logprobs is None and (moves or config.loss.mismatch is not None):
-        batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
+        batch = add_old_logprobs(model, batch, config.max_tokens_per_forward, team)
     done = [
-        _one(model, optimizer, *_part(batch, credit, rows), config)
+        _one(model, optimizer, *_part(batch, credit, rows), config, team)
         for rows in _order(batch, config, step)
     ]
     applied = [each for each in done if not each.skipped] or done
@@ -89,25 +101,29 @@ def _one(
     batch: TurnBatch,
     credit: Credit,
     config: TrainConfig,
+    team: Team,
 ) -> Update:
     loss_config: ClipConfig = config.loss
     denominators = Denominators.of(batch)
     optimizer.zero_grad()
+    total = torch.zeros((), dtype=torch.float64, device=batch.device)
     logprobs = torch.zeros_like(batch.sampled_logprobs)
     entropy = torch.zeros_like(batch.sampled_logprobs)
-    total = 0.0
-    for part, tokens, turns in micro_batches(batch, config.max_tokens_per_forward):
-        output = policy_output(model, part, entropy=True)
-        part_credit = take_credit(credit, tokens, turns, batch.num_turns)
-        loss = clip_loss(output, part, part_credit, denominators, loss_config).value
+    for part in team.parts(batch, config.max_tokens_per_forward):
+        output = team.policy_output(model, part.batch, entropy=True)
+        part_credit = take_credit(credit, part.tokens, part.turns, batch.num_turns)
+        loss = clip_loss(output, part.batch, part_credit, denominators, loss_config).value
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-        logprobs[tokens] = output.logprobs.detach()
-        assert output.entropy is not None
-        entropy[tokens] = output.entropy.detach()
+            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+        if part.scale:
+            total += loss.detach()
+            logprobs[part.tokens] = output.logprobs.detach()
+            assert output.entropy is not None
+            entropy[part.tokens] = output.entropy.detach()
+    logprobs, entropy = team.total(torch.stack([logprobs, entropy]))
     norm = optimizer.clip(config.optimizer.max_grad_norm)
-    sound = math.isfinite(total) and math.isfinite(norm)
+    value = float(team.total(total))
+    sound = math.isfinite(value) and math.isfinite(norm)
     if sound:
         optimizer.step()
     # The whole mini-batch once more without gradients: exact quantiles, whatever the split was.
@@ -115,7 +131,7 @@ def _one(
         output = PolicyOutput(logprobs=logprobs, entropy=entropy)
         metrics = dict(clip_loss(output, batch, credit, denominators, loss_config).metrics)
     metrics["entropy"] = float(entropy.sum()) / max(denominators.tokens, 1)
-    return Update(loss=total, grad_norm=norm, skipped=int(not sound), metrics=metrics)
+    return Update(loss=value, grad_norm=norm, skipped=int(not sound), metrics=metrics)
 
 
 def _order(batch: TurnBatch, config: TrainConfig, step: int) -> Iterator[Tensor]:
