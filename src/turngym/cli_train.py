@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def train(
     config = load_recipe(recipe, overrides or [])
     folder = out or Path("runs") / Path(recipe).stem
     run = run_training(config, folder, resume=resume, report=typer.echo)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes that torchrun started: the first one speaks
     typer.echo("")
     for line in run.evaluations():
         found = line["success"]
