@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -106,8 +107,9 @@ def _recompute(model: Any) -> None:
 
 
 def _copy(model: Any) -> Any:
-    """A copy for sampling; weights that are not trained are shared."""
-    shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+    """A copy for sampling; the memory of weights that are not trained is shared."""
+    frozen = (p for p in model.parameters() if not p.requires_grad)
+    shared = {id(p): torch.nn.Parameter(p.data, requires_grad=False) for p in frozen}
     return copy.deepcopy(model, shared).requires_grad_(False)
 
 
@@ -119,10 +121,8 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
     except ImportError as error:
         raise MissingExtraError("peft", "lora") from error
 
-    if checkpoint is not None:
-        if not (checkpoint / ADAPTER).exists():
-            raise ConfigError(f"{checkpoint} holds no adapters, but policy.lora is set")
-        return peft.PeftModel.from_pretrained(model, checkpoint, is_trainable=True).eval()
+    if checkpoint is not None and not (checkpoint / ADAPTER).exists():
+        raise ConfigError(f"{checkpoint} holds no adapters, but policy.lora is set")
     target = config.target if isinstance(config.target, str) else list(config.target)
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -130,9 +130,15 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         target_modules=target,
     )
-    with torch.random.fork_rng():
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        # peft reads a name that transformers is about to drop.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(0)  # the same adapters in every run, on every rank
-        return peft.get_peft_model(model, settings).eval()
+        if checkpoint is not None:
+            adapted = peft.PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        else:
+            adapted = peft.get_peft_model(model, settings)
+    return adapted.eval()
 
 
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
