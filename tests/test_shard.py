@@ -23,11 +23,11 @@ HERE = Path(__file__).resolve().parent
 TINY = [
     "steps=4",
     "groups_per_step=3",
-    "group_size=2",
-    "sampling.max_new_tokens=3",
+    "group_size=4",
+    "sampling.max_new_tokens=16",
     "evaluation.episodes=4",
     "evaluation.temperatures=[1.0]",
-    "env.max_turns=3",
+    "env.max_turns=5",
     "env.num_products=100",
     "checkpoint_every=2",
     "keep_checkpoints=9",
@@ -80,6 +80,7 @@ def lines(folder):
 def assert_alike(one, two):
     """The same course within what another order of additions makes of it."""
     assert len(one) == len(two) == 4
+    assert max(row["grad_norm"] for row in one) > 0.1
     for a, b in zip(one, two, strict=True):
         for name in ("loss", "grad_norm"):
             assert a[name] == pytest.approx(b[name], abs=1e-4)
@@ -108,7 +109,8 @@ def test_the_command_line_runs_on_two_processes_and_checkpoints_cross_over(tmp_p
     names = [{p.relative_to(f) for p in f.rglob("*")} for f in (alone, both)]
     assert names[0] == names[1] - {Path("curve.png")}
     before = lines(alone), lines(both)
-    if "ahead" not in str(tmp_path):
+    exact = "rollout.max_staleness=1" not in more  # bf16 and refills need not find the same way
+    if exact:
         assert_alike(*before)
     # From one process to two and from two to one: the last two steps again.
     for folder in (alone, both):
@@ -116,7 +118,7 @@ def test_the_command_line_runs_on_two_processes_and_checkpoints_cross_over(tmp_p
     two_processes(*command(alone, *more, "--resume"))
     train(config, both, resume=True, report=quiet)
     assert lines(both)[:2] == before[1][:2] and lines(alone)[:2] == before[0][:2]
-    if "ahead" not in str(tmp_path):
+    if exact:
         assert_alike(before[0], lines(alone))
         assert_alike(before[1], lines(both))
     assert checkpoint.read_state(checkpoint.latest(alone)).step == 4
