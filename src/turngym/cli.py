@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
+from turngym import __version__, cli_dpo, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
 from turngym.errors import NotTheAgentsFault, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -22,7 +22,9 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "rollout": cli_train.rollout,
     "sft": cli_train.sft,
     "train": cli_train.train,
+    "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
+    "export": cli_dpo.export,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
