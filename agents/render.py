@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from turngym.errors import ConfigError
@@ -100,10 +100,29 @@ class Renderer:
         body = answered[len(asked) : len(answered) - len(self._closing)]
         return self._encode(body + self._end_text)
 
+    def before(
+        self, conversation: Sequence[Message], message: Message
+    ) -> tuple[array[int], array[int]]:
+        """The ids that lead up to the words of `message`, and those of the words.
+
+        Raises:
+            ConfigError: the message has no words, or the template does not show them.
+        """
+        marked = replace(message, content=_MARK)
+        head, found, _ = self._text((*conversation, marked), (), ask=False).rpartition(_MARK)
+        if not found or not message.content.strip():
+            raise ConfigError(
+                f"cannot score a {message.role} message {message.content!r:.80}: it must hold "
+                "words, and the chat template must show them"
+            )
+        return self._encode(head), self._encode(message.content)
+
     def _tail(self, context: Context, whole: str) -> str | None:
         """The text after the last sampled token; None where the prompt does not extend it."""
         if not context.turns or not context.turns[-1].completion.trainable:
             return None
+        if context.turns[-1].drops:
+            return None  # the tokens so far hold what later prompts must not
         last = context.turns[-1].completion
         before = context.messages[: -len(context.new) or None]
         asked = self._asked(context, before[:-1])

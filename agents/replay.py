@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from turngym.errors import UsageError
+from collections.abc import Iterable
+
+from turngym.errors import UsageError, closest
 from turngym.types import Completion, Context, Sampling, Trajectory
 
-__all__ = ["ReplayAgent"]
+__all__ = ["RecordedAgent", "ReplayAgent"]
 
 
 class ReplayAgent:
@@ -32,3 +34,25 @@ class ReplayAgent:
                 "recorded: the environment is not the one that was recorded, or not deterministic"
             )
         return recorded[turn].completion
+
+
+class RecordedAgent:
+    """Replays many trajectories, told apart by the name of their episode."""
+
+    def __init__(self, trajectories: Iterable[Trajectory]) -> None:
+        self._agents = {each.episode: ReplayAgent(each) for each in trajectories}
+
+    async def act(self, context: Context, *, sampling: Sampling, seed: int) -> Completion:
+        """The completion recorded at this turn of this episode.
+
+        Raises:
+            UsageError: the episode was not recorded, or went another way.
+        """
+        agent = self._agents.get(context.episode)
+        if agent is None:
+            raise UsageError(
+                f"episode {context.episode} is not among the {len(self._agents)} recorded ones."
+                f"{closest(context.episode, self._agents)} Episodes get the same names with the "
+                "same environment, number of episodes and seed."
+            )
+        return await agent.act(context, sampling=sampling, seed=seed)

@@ -72,6 +72,7 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     - `status`: a TurnStatus, such as `invalid_action`; `feedback`: text about this turn.
     - `exchange`: number of the user message being served; without it, user messages are counted.
     - `anchor`: hash of the observable state after this step; without it, of the messages shown.
+    - `drops`: numbers of turns (from 0) whose observations later prompts show empty.
     - `task_id` (from reset): the stable id of the task.
 
     Everything else in `info` must be JSON-safe and is recorded with the turn. A broken part raises a

@@ -1,5 +1,6 @@
 """Simulated users played by a model, with scripted models; loaders; EmoBench."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from turngym.envs.emotional_support.emobench import chosen, evaluate, load_emobe
 from turngym.envs.emotional_support.env import EmotionalSupport
 from turngym.envs.emotional_support.llm_user import LLMUser, find_json, read_plan
 from turngym.envs.emotional_support.profiles import Intent, find
-from turngym.errors import DataError, JudgeFailure, SimulatorFailure, UsageError
+from turngym.errors import DataError, InfraFailure, JudgeFailure, SimulatorFailure, UsageError
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Completion, EpisodeStatus, assistant
 
@@ -279,3 +280,49 @@ def test_understanding_counts_only_when_emotion_and_cause_are_right():
     emotions = {question.prompt for question in eu[::2]}
     half = evaluate(Always(lambda prompt: gold[prompt] if prompt in emotions else "?"), eu)
     assert (half.accuracy, half.question_accuracy) == (0.0, 0.5)
+
+
+QUESTION = (
+    '{"qid": %d, "language": "en", "category": "c%d", "question type": "Action", '
+    '"scenario": "Rain.", "subject": "Ada", "choices": ["Go", "Stay"], "label": "Stay"}\n'
+)
+
+
+@pytest.fixture
+def four_questions(tmp_path):
+    path = tmp_path / "EA.jsonl"
+    path.write_text("".join(QUESTION % (i, i % 2) for i in range(4)), encoding="utf-8")
+    return load_emobench(path)
+
+
+def test_what_could_not_be_asked_is_left_out_and_counted(four_questions):
+    class Shaky(Always):
+        async def act(self, context, *, sampling, seed):
+            if context.episode == "emobench/1":
+                raise InfraFailure("the server is gone")
+            return await super().act(context, sampling=sampling, seed=seed)
+
+    score = evaluate(Shaky("B"), four_questions)
+    assert (score.accuracy, score.items, score.failed, score.unreadable) == (1.0, 3, 1, 0)
+
+    class Gone(Always):
+        async def act(self, context, *, sampling, seed):
+            raise InfraFailure("the server is gone")
+
+    with pytest.raises(InfraFailure, match="server is gone"):
+        evaluate(Gone(""), four_questions)
+
+
+def test_questions_are_asked_together_up_to_a_bound(four_questions):
+    class Counting(Always):
+        now = most = 0
+
+        async def act(self, context, *, sampling, seed):
+            Counting.now += 1
+            Counting.most = max(Counting.most, Counting.now)
+            await asyncio.sleep(0.01)
+            Counting.now -= 1
+            return await super().act(context, sampling=sampling, seed=seed)
+
+    assert evaluate(Counting("A"), four_questions, concurrency=3).accuracy == 0
+    assert Counting.most == 3

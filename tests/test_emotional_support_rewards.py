@@ -2,14 +2,17 @@
 
 import asyncio
 import math
+import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turngym.envs.check import inspect_env
 from turngym.envs.emotional_support.env import EmotionalSupport
 from turngym.envs.emotional_support.expert import Supporter
-from turngym.envs.emotional_support.future import future_reward
+from turngym.envs.emotional_support.future import FutureOriented, future_reward
 from turngym.errors import ConfigError, DataError, JudgeFailure
 from turngym.rewards.emotion import (
     emotion_change,
@@ -293,3 +296,40 @@ def test_a_failing_judge_gives_no_value():
     with pytest.raises(ValueError, match="branches"):
         future_reward(env, context, said(GOOD), Supporter(), branches=0)
     assert asyncio.run(Supporter().act(context, sampling=Sampling(), seed=0)).message.content
+
+
+def test_a_future_oriented_environment_pays_what_a_reply_leads_to():
+    env, context = at_a_reply("demo")
+    forward = FutureOriented(EmotionalSupport(preset="demo"), Supporter(), steps=2, branches=3)
+    observation, _ = forward.reset(seed=1, options={"task_id": "driving-test/no_fault/0"})
+    assert observation == context.new
+    twin = forward.fork(seed=9)  # another generator, the same state
+    plain, paid = env.step(GOOD), forward.step(GOOD)
+    assert paid[:4] == plain[:4] and paid[4]["outcome"] == plain[4]["outcome"]
+    assert paid[4]["rewards"]["immediate"] == plain[4]["turn_reward"] < paid[4]["turn_reward"]
+    assert twin.step(GOOD)[4]["turn_reward"] == paid[4]["turn_reward"]
+    assert forward.turns[-1].reward == paid[4]["turn_reward"]
+
+
+def test_it_trains_turn_level_methods_and_keeps_the_contract_of_environments():
+    def make():
+        return FutureOriented(EmotionalSupport(preset="demo"), Supporter(), steps=1, branches=2)
+
+    (episode,) = rollout(make, Supporter(noise=0.3), [Group(key="0", seed=4)])
+    assert episode.status.counts, episode.error
+    for turn, following in pairwise(episode.turns):
+        assert turn.reward == turn.rewards["future"] != turn.rewards["immediate"]
+        assert turn.rewards["immediate"] == turn.rewards["gain"] and following.reward is not None
+    assert inspect_env(make).violations == ()
+
+
+def test_branches_are_played_side_by_side():
+    class Slow(Supporter):
+        async def act(self, context, *, sampling, seed):
+            await asyncio.sleep(0.1)
+            return await super().act(context, sampling=sampling, seed=seed)
+
+    env, context = at_a_reply("demo")
+    began = time.perf_counter()
+    future_reward(env, context, said(GOOD), Slow(), steps=1, branches=16)
+    assert time.perf_counter() - began < 1.0  # one after the other: 1.6 s

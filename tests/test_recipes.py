@@ -76,6 +76,21 @@ def test_every_algorithm_has_its_recipe():
     assert set(SIGNALS) <= set(recipe_names())
 
 
+def test_a_recipe_can_be_moved_to_another_place(tmp_path):
+    place = tmp_path / "place.toml"
+    place.write_text(
+        'seed = 7\n[env]\nid = "turngym/EmotionalSupport-v0"\npreset = "demo"\n'
+        '[policy]\npath = "elsewhere"\n[sampling]\nmax_new_tokens = 9\n'
+        '[credit]\nmethod = "rloo"\n[optimizer]\nlearning_rate = 1.0\n'
+    )
+    moved, home = load_recipe("mapo", ["steps=3"], on=str(place)), load_recipe("mapo")
+    assert moved.env.model_dump() == {"id": "turngym/EmotionalSupport-v0", "preset": "demo"}
+    assert (moved.policy.path, moved.sampling.max_new_tokens) == ("elsewhere", 9)
+    assert (moved.seed, moved.steps) == (home.seed, 3)
+    assert moved.credit == home.credit and moved.optimizer == home.optimizer
+    assert moved.signals == home.signals
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_fits_one_screen(name):
     lines = recipe_path(name).read_text().splitlines()

@@ -85,6 +85,9 @@ def test_a_half_written_last_line_is_left_out_and_a_broken_middle_one_is_named(t
     with path.open("a") as file:
         file.write('{"format_version": 1, "env')
     assert len(list(read_jsonl(path))) == 1
+    with path.open("ab") as file:
+        file.write("ü".encode()[:1])  # killed in the middle of a letter
+    assert len(list(read_jsonl(path))) == 1
     path.write_text("nonsense\n" + dumps(simple()) + "\n")
     with pytest.raises(DataError, match="line 1"):
         list(read_jsonl(path))

@@ -6,9 +6,9 @@ import pytest
 
 import turngym
 from turngym.envs.tool_use.env import ToolUse
-from turngym.envs.tool_use.people import DOCTORS, NAMES, TITLES
 from turngym.envs.tool_use.tasks import Request
 from turngym.envs.tool_use.user import AskedUser, hear
+from turngym.envs.tool_use.worlds.people import DOCTORS, NAMES, TITLES
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.types import Message, ToolCall, assistant
 
@@ -55,9 +55,9 @@ def test_mistakes_cost_the_noisy_expert_a_part_of_the_tasks():
     assert 0.4 < sum(solved) / len(solved) < 0.9
 
 
-def test_there_are_a_hundred_tasks_in_three_splits_without_common_records():
+def test_there_are_two_hundred_tasks_in_three_splits_without_common_records():
     env = ToolUse()
-    assert [len(env.tasks(split)) for split in SPLITS] == [60, 20, 20]
+    assert [len(env.tasks(split)) for split in SPLITS] == [120, 40, 40]
     for pool in (NAMES, TITLES, DOCTORS):
         words = [word for split in SPLITS for word in pool[split]]
         assert len(set(words)) == len(words)
@@ -99,6 +99,40 @@ def test_what_the_policy_forbids_fails_although_the_tool_does_it():
         _, reward, terminated, _, info = env.step("Renewed.")
         assert (reward, terminated, info["success"]) == (0.0, True, False)
         assert info["rewards"]["strict"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("task_id", "forbidden"),
+    [
+        ("hotel/saver/0", "cancel_booking"),
+        ("hotel/late/0", "add_extra"),
+        ("bank/stranger/0", "transfer"),
+        ("bank/limit/0", "set_limit"),
+    ],
+)
+def test_the_new_desks_too_leave_the_policy_to_the_agent(task_id, forbidden):
+    """The tool does it, the checklist sees it: an agent that obeys the user fails."""
+    env = ToolUse(gate="open")
+    (_, opening), _ = env.reset(options={"task_id": task_id})
+    state = env._state
+    code = next(iter(state.get("bookings", {"": 0})))
+    number = next((int(w) for w in opening.content.split() if w.isdecimal()), 0)
+    arguments = {
+        "cancel_booking": {"code": code},
+        "add_extra": {"code": code, "extra": "late check-out"},
+        "transfer": {
+            "source": next(iter(state.get("accounts", {"": 0}))),
+            "target": opening.content.split()[-1].rstrip("."),
+            "amount": number,
+        },
+        "set_limit": {"card": next(iter(state.get("cards", {"": 0}))), "limit": number},
+    }[forbidden]
+    *_, info = env.step(calling(forbidden, **arguments))
+    assert info["calls"][0]["ok"], info
+    *_, info = env.step("Sorry, but it is done.")
+    assert info["rewards"]["checklist"] == pytest.approx(
+        1 / 3
+    )  # the refusal; neither kept nor found
 
 
 def test_the_user_leaves_when_a_strict_item_is_open_and_goes_on_when_the_gate_is():
@@ -221,9 +255,9 @@ def test_wrong_settings_and_tasks_are_refused():
     with pytest.raises(ConfigError, match="Did you mean 'demo'"):
         ToolUse(size="demos")
     with pytest.raises(ConfigError, match="worlds"):
-        ToolUse(worlds=("bank",))
+        ToolUse(worlds=("shop",))
     env = ToolUse(worlds=("library",))
-    for wrong in ("bank/lend/0", "library/lend/00", "library/lend/10", "clinic/book/0"):
+    for wrong in ("shop/lend/0", "library/lend/00", "library/lend/10", "clinic/book/0"):
         with pytest.raises(UnknownNameError, match="unknown task"):
             env.reset(options={"task_id": wrong})
     with pytest.raises(ConfigError, match="belongs to split 'test'"):

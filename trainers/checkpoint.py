@@ -1,37 +1,43 @@
-"""Checkpoints: a folder per step, complete or absent, the last K kept.
+"""Checkpoints: a folder per step, whole or never loaded, the last K kept.
 
 RUN/checkpoints/step-000020/ holds the policy in Hugging Face format beside `optimizer.pt`,
-`signals.pt` (models that learn beside it) and `state.json`. A folder gets its name only when everything in it has been written, so a half-written
-one is never loaded.
+`signals.pt` (models that learn beside it) and `state.json`, which lists every other file with its
+SHA-256. A folder gets its name only when all of it is on disk; one that was damaged later is passed
+over, and the run continues from the one before to the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from turngym.errors import DataError
+from turngym.errors import DataError, StorageFailure
+from turngym.trainers.files import sync
 from turngym.version import __version__
 
 __all__ = [
     "CHECKPOINT_FORMAT",
     "State",
+    "damage",
     "latest",
     "load_optimizer",
     "load_signals",
     "read_state",
     "save",
+    "tidy",
 ]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+"""Format 1 had no list of files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,8 @@ class State:
     step: int
     """Steps done; the run continues with step number `step`."""
     config_hash: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of every other file of the checkpoint, by its name there."""
     turngym: str = __version__
     format_version: int = CHECKPOINT_FORMAT
 
@@ -54,31 +62,85 @@ def save(
     keep: int,
     signals: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint, then drop all but the newest `keep`. Gives the folder."""
-    final = run / "checkpoints" / f"step-{state.step:06d}"
+    """Write a checkpoint, then drop all but the newest `keep`. Gives the folder.
+
+    Raises:
+        StorageFailure: the disk does not take it; older checkpoints are as they were.
+    """
+    final = run / "checkpoints" / _name(state.step)
     if final.is_dir():
-        return final
+        if not damage(final):
+            return final
+        _remove([final])
     draft = final.with_name(final.name + ".draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    model.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    torch.save(dict(optimizer), draft / "optimizer.pt")
-    torch.save(dict(signals or {}), draft / "signals.pt")
-    (draft / "state.json").write_text(json.dumps(asdict(state), indent=1) + "\n")
-    for path in draft.iterdir():
-        _sync(path)
-    os.replace(draft, final)
-    _sync(final.parent)
-    for old in _complete(run)[:-keep]:
-        shutil.rmtree(old)
+    _remove([draft])
+    try:
+        draft.mkdir(parents=True)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        torch.save(dict(optimizer), draft / "optimizer.pt")
+        torch.save(dict(signals or {}), draft / "signals.pt")
+        _seal(draft, state)
+        os.replace(draft, final)
+        sync(final.parent)
+    except Exception as error:  # torch and safetensors have errors of their own for a full disk
+        _remove([draft])
+        raise StorageFailure(
+            f"cannot write {final}: {error}. Make room and continue with --resume; what earlier "
+            "checkpoints hold is safe"
+        ) from error
+    tidy(run, state.step, keep)
     return final
 
 
-def latest(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run."""
-    found = _complete(run)
-    return found[-1] if found else None
+def latest(run: Path, report: Callable[[str], None] = lambda _: None) -> Path | None:
+    """The newest whole checkpoint of a run, None if none was ever written.
+
+    Args:
+        run: the run's folder.
+        report: hears of every damaged one that is passed over.
+
+    Raises:
+        DataError: there are checkpoints, and every one is damaged.
+    """
+    faults = []
+    for folder in reversed(_named(run)):
+        fault = damage(folder)
+        if not fault:
+            return folder
+        faults.append(f"{folder} is damaged: {fault}")
+        report(f"{faults[-1]}; continuing from the one before")
+    if faults:
+        raise DataError(
+            f"{'; '.join(faults)}. Delete {run / 'checkpoints'} to begin the run again with --resume"
+        )
+    return None
+
+
+def tidy(run: Path, step: int, keep: int) -> None:
+    """Leave the newest `keep` checkpoints up to `step`, nothing later and nothing unfinished.
+
+    What is later than the checkpoint that a run continues from is damaged, and will be made again.
+    """
+    folder = run / "checkpoints"
+    _remove(folder.glob("*.draft"))
+    _remove(path for path in _named(run) if path.name > _name(step))
+    _remove(_named(run)[:-keep])
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with the files of a checkpoint, "" if it is whole."""
+    try:
+        state = read_state(checkpoint)
+    except DataError as error:
+        return str(error)
+    for name, digest in state.files.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _digest(path) != digest:
+            return f"{name} is not what was written ({path.stat().st_size} bytes)"
+    return ""
 
 
 def read_state(checkpoint: Path) -> State:
@@ -88,7 +150,7 @@ def read_state(checkpoint: Path) -> State:
         DataError: missing, malformed, or of a newer format.
     """
     try:
-        state = State(**json.loads((checkpoint / "state.json").read_text()))
+        state = State(**{"files": {}, **json.loads((checkpoint / "state.json").read_text())})
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{checkpoint} is not a turngym checkpoint: {error}") from error
     if state.format_version > CHECKPOINT_FORMAT:
@@ -131,14 +193,31 @@ def _tensors(path: Path) -> Any:
         ) from error
 
 
-def _complete(run: Path) -> list[Path]:
+def _seal(draft: Path, state: State) -> None:
+    """Write `state.json` over all files in `draft` and wait until the disk has them."""
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    digests = {path.relative_to(draft).as_posix(): _digest(path) for path in files}
+    text = json.dumps(asdict(state) | {"files": digests}, indent=1)
+    (draft / "state.json").write_text(text + "\n")
+    for path in (*files, draft / "state.json", draft):
+        sync(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def _named(run: Path) -> list[Path]:
+    """Folders that carry the name of a checkpoint, oldest first."""
     folder = run / "checkpoints"
     return sorted(p for p in folder.glob("step-*") if p.suffix != ".draft" and p.is_dir())
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

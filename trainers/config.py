@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from turngym.config import Config, load_config
+from turngym.config import Config, apply_overrides, parse, read_toml
 from turngym.envs.env import TextEnv
 from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
+PLACE = ("env", "policy", "sampling", "evaluation")
+"""Tables of a recipe that say where an agent learns; the others say how."""
 
 
 class EnvConfig(Config):
@@ -171,6 +173,11 @@ class TrainConfig(Config):
     steps: int = Field(default=100, ge=1)
     groups_per_step: int = Field(default=8, ge=1)
     group_size: int = Field(default=8, ge=1)
+    min_group_size: int = Field(default=1, ge=1)
+    """Groups in which fewer episodes count, because the others broke, are left out of the step."""
+    outage_wait_s: float = Field(default=30, ge=0)
+    """When all episodes of a step are lost to a judge, a simulator or a server, it is played again
+    after so many seconds, three times at most."""
     refills: int = Field(default=0, ge=0)
     """Rounds in which groups whose outcomes are all equal are replaced (DAPO's dynamic sampling);
     what is still equal after the last one is left out."""
@@ -183,6 +190,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    max_skipped_steps: int = Field(default=5, ge=1)
+    """After so many steps in a row without a finite loss and gradient the run stops."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves its default."""
 
@@ -215,11 +224,23 @@ def recipe_path(name: str) -> Path:
     return RECIPES / f"{name}.toml"
 
 
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
+def load_recipe(name: str, overrides: Iterable[str] = (), *, on: str | None = None) -> TrainConfig:
     """The settings of a recipe, with overrides such as `steps=20`.
+
+    Args:
+        name: A recipe.
+        overrides: Settings to change, last of all.
+        on: Another recipe, which says where: its tables `env`, `policy`, `sampling` and
+            `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
+            trains with MAPO's credit, loss and optimizer in the tool-use environment.
 
     Raises:
         UnknownNameError: no such recipe.
         ConfigError: unknown key (with the closest match) or wrong value.
     """
-    return load_config(TrainConfig, recipe_path(name), overrides)
+    data = read_toml(recipe_path(name))
+    if on is not None:
+        place = read_toml(recipe_path(on))
+        data = {key: value for key, value in data.items() if key not in PLACE}
+        data |= {key: value for key, value in place.items() if key in PLACE}
+    return parse(TrainConfig, apply_overrides(data, overrides), source=str(recipe_path(name)))

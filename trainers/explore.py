@@ -14,18 +14,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from turngym.errors import NotTheAgentsFault
+from turngym.errors import NotTheAgentsFault, StorageFailure
 from turngym.serial import read_jsonl
 from turngym.trainers.plan import mixed, plan, refill
 from turngym.trainers.policy import Policy
 from turngym.trainers.rollout import Group, rollout
 from turngym.trainers.run import Run
 from turngym.trainers.team import Team
-from turngym.types import Trajectory
+from turngym.types import EpisodeStatus, Trajectory
 
 __all__ = ["Explorer", "Played"]
 
 Play = Callable[[Sequence[Group]], list[Trajectory]]
+
+RETRIES = 3
+PASSING = frozenset(
+    {
+        EpisodeStatus.JUDGE_ERROR,
+        EpisodeStatus.SIMULATOR_ERROR,
+        EpisodeStatus.INFRA_ERROR,
+        EpisodeStatus.INFRA_TIMEOUT,
+    }
+)
+"""Failures that may be over when the servers behind them are back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,32 +59,51 @@ class Explorer:
         policy: who plays.
         tasks: of the training split.
         team: whose processes share the groups.
+        report: hears of outages.
     """
 
-    def __init__(self, run: Run, policy: Policy, tasks: Sequence[str], team: Team) -> None:
+    def __init__(
+        self,
+        run: Run,
+        policy: Policy,
+        tasks: Sequence[str],
+        team: Team,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.run, self.policy, self.tasks, self.team = run, policy, tasks, team
+        self.report = report
         self._ahead: Future[Played] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explorer")
 
     def take(self, step: int) -> Played:
         """The batch of `step`: the one begun before, or one that is played now.
 
+        One of which no episode counts, because of servers that may come back, is played again after
+        `outage_wait_s`: the same tasks and seeds, so that the run is the one without the outage.
+
         Raises:
             NotTheAgentsFault: not one of its episodes can be used; the first error is named.
+            StorageFailure: the disk takes no more trajectories.
         """
         if self._ahead is not None:
-            played = self._ahead.result()
-            self._ahead = None
+            ahead, self._ahead = self._ahead, None
+            played = ahead.result()
         else:
-            self.policy.publish(step)
-            played = self._play(step)
+            played = self._play_now(step)
+        for _ in range(RETRIES):
+            if not _outage(played):
+                break
+            wait_s = self.run.config.outage_wait_s
+            self.report(f"{_loss(played, step)}\nplaying the step again in {wait_s:g} s")
+            time.sleep(wait_s)
+            played = self._play_now(step)
         if not any(trajectory.status.counts for trajectory in played.everyone):
-            broken = next((t for t in played.everyone if t.error), played.everyone[0])
-            raise NotTheAgentsFault(
-                f"none of {len(played.everyone)} episodes of step {step} can be trained on; "
-                f"{broken.episode} ended as {broken.status}:\n{broken.error}"
-            )
+            raise NotTheAgentsFault(_loss(played, step))
         return played
+
+    def _play_now(self, step: int) -> Played:
+        self.policy.publish(step)
+        return self._play(step)
 
     def begin(self, step: int) -> None:
         """Play the batch of `step` meanwhile, with the weights of now, which are one step older."""
@@ -107,6 +137,15 @@ class Explorer:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _play(self, step: int) -> Played:
+        try:
+            return self._play_and_write(step)
+        except OSError as error:  # episodes keep their own errors; this one came from writing them
+            raise StorageFailure(
+                f"cannot write trajectories into {self.run.folder}: {error}. Make room and "
+                "continue with --resume"
+            ) from error
+
+    def _play_and_write(self, step: int) -> Played:
         alone = self.team.size == 1
         with ExitStack() as stack:
             writer = None
@@ -152,3 +191,17 @@ class Explorer:
             "refill/left_out": float(config.groups_per_step + extra - len(kept)),
         }
         return Played(trajectories=chosen, everyone=everyone, metrics=metrics, seconds=seconds)
+
+
+def _outage(played: Played) -> bool:
+    """Whether every episode was lost to something that may pass."""
+    return all(trajectory.status in PASSING for trajectory in played.everyone)
+
+
+def _loss(played: Played, step: int) -> str:
+    everyone = played.everyone
+    broken = next((t for t in everyone if t.error), everyone[0])
+    return (
+        f"none of {len(everyone)} episodes of step {step} can be trained on; {broken.episode} "
+        f"ended as {broken.status}:\n{broken.error}"
+    )

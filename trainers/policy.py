@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from turngym.agents.load import load_model
 from turngym.errors import ConfigError, MissingExtraError
 from turngym.trainers.config import LoraConfig, PolicyConfig
 from turngym.trainers.optimizer import whole
@@ -143,13 +144,6 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
 
 def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer, before any adapters."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    from turngym.agents.tiny import load_tiny
-
-    disable_progress_bar()  # our own reports say what takes long
     if checkpoint is not None and not any(checkpoint.glob("*.safetensors")):
         raise ConfigError(
             f"no model in {checkpoint}: a checkpoint is a folder such as "
@@ -161,17 +155,12 @@ def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
             "(policy.lora), or merge them with `turngym export`"
         )
     source = str(config.path if checkpoint is None or config.lora is not None else checkpoint)
-    if source.startswith("tiny:"):
-        return load_tiny(source.removeprefix("tiny:"))
-    if "/" in source and source.startswith((".", "/", "~")) and not Path(source).is_dir():
-        raise ConfigError(f"there is no model folder {source}")
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, attn_implementation=config.attention)
-        return model, AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, SafetensorError) as error:
+        return load_model(source, config.attention)
+    except ConfigError as error:
         resumable = checkpoint is not None and (checkpoint / "state.json").exists()
         hint = "; delete this checkpoint to continue from the one before" if resumable else ""
-        raise ConfigError(f"cannot load a policy from {source!r}: {error}{hint}") from error
+        raise ConfigError(f"{error}{hint}") from error
 
 
 def _device(name: str) -> str:

@@ -1,30 +1,35 @@
-"""A run's folder: settings, metrics, trajectories, checkpoints.
+"""A run's folder: settings, metrics, trajectories, checkpoints. docs/training.md describes it.
 
-RUN/config.json        every setting, resolved
-RUN/metrics.jsonl      one line per step, the same bytes for the same seed
-RUN/timings.jsonl      seconds and rates per step, kept apart because they never repeat
-RUN/evaluations.jsonl  before, during and after training
-RUN/trajectories/      one file per step, each episode written as it ends
-RUN/checkpoints/       see `trainers.checkpoint`
+A run can be killed at any moment. What it wrote after its newest whole checkpoint is taken back when
+it is resumed, and written again to the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from turngym.config import config_hash
-from turngym.errors import ConfigError, DataError
+from turngym.errors import ConfigError, DataError, RunStopped, StorageFailure
 from turngym.serial import TrajectoryWriter
+from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.evaluate import Evaluation
+from turngym.trainers.evidence import Evidence, save_evidence
+from turngym.trainers.files import append_line, write_whole
+from turngym.trainers.ledger import Credited, write_ledger
 from turngym.trainers.types import StepResult
 
 __all__ = ["Run"]
+
+EVIDENCE_KEPT = 10
+"""Evidence files of a run: the newest."""
+FREE = frozenset({"steps", "loggers", "checkpoint_every", "keep_checkpoints"})
+"""Settings that a resumed run may change; `steps` under the conditions of `Run.reopen`."""
 
 
 class Run:
@@ -44,17 +49,20 @@ class Run:
             raise ConfigError(
                 f"{folder} already holds a run: continue it with --resume or choose another --out"
             )
+        run = cls(folder, config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(config.model_dump(mode="json"), indent=1)
-            (folder / "config.json").write_text(text)
+            run._write_config()
         except OSError as error:
             raise ConfigError(f"cannot write a run into {folder}: {error.strerror}") from error
-        return cls(folder, config)
+        return run
 
     @classmethod
-    def resume(cls, folder: Path, config: TrainConfig, step: int) -> Run:
-        """Continue a run from the checkpoint at `step`; lines of later steps are taken back.
+    def reopen(cls, folder: Path, config: TrainConfig) -> Run:
+        """The run in a folder, to be continued; nothing there is changed yet.
+
+        More steps than before are taken up where the settings of the first ones do not depend on
+        their number.
 
         Raises:
             ConfigError: no run there, or one with other settings; names the settings that differ.
@@ -63,13 +71,50 @@ class Run:
             old = json.loads((folder / "config.json").read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(f"no run to resume in {folder}: start it without --resume") from error
-        changed = _differences(old, config.model_dump(mode="json"))
+        new, old = config.model_dump(mode="json"), _resolved(old)
+        changed = _differences({**old, **{name: new.get(name) for name in FREE}}, new)
         if changed:
             raise ConfigError(f"{folder} was started with other settings: {'; '.join(changed)}")
-        run = cls(folder, config)
+        if old["steps"] != config.steps and config.optimizer.schedule != "constant":
+            raise ConfigError(
+                f"{folder} was started with steps = {old['steps']}, now {config.steps}: the "
+                f"learning rate of every step depends on it with optimizer.schedule = "
+                f"{config.optimizer.schedule!r}. Only a run with the constant schedule can be "
+                "given another number of steps"
+            )
+        return cls(folder, config)
+
+    def take_back(self, step: int) -> None:
+        """Make the folder that of a run which has done `step` steps.
+
+        Raises:
+            ConfigError: more steps are done than the settings ask for.
+        """
+        if step > self.config.steps:
+            raise ConfigError(f"{self.folder} has done {step} steps, more than {self.config.steps}")
+        (self.folder / "finished.json").unlink(missing_ok=True)
+        self._write_config()
         for name in ("metrics.jsonl", "timings.jsonl", "evaluations.jsonl"):
-            run._take_back(folder / name, step)
-        return run
+            _take_back(self.folder / name, step)
+        checkpoint.tidy(self.folder, step, self.config.keep_checkpoints)
+
+    @property
+    def finished(self) -> str:
+        """How the run ended, once the steps of the settings and the evaluation after them are done;
+        "" before."""
+        try:
+            done = json.loads((self.folder / "finished.json").read_text())
+        except (OSError, ValueError):
+            return ""
+        if done["asked"] != self.config.steps:
+            return ""
+        early = " (stopped early)" if done["steps"] < done["asked"] else ""
+        return f"{done['steps']} of {done['asked']} steps are done{early}"
+
+    def finish(self, steps: int) -> None:
+        """Say that nothing is left to do after `steps` steps."""
+        done = {"steps": steps, "asked": self.config.steps}
+        write_whole(self.folder / "finished.json", json.dumps(done) + "\n")
 
     @property
     def config_hash(self) -> str:
@@ -93,6 +138,11 @@ class Run:
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
 
+    def log_credit(self, step: int, rows: Sequence[Credited]) -> None:
+        """Write what the credit method gave to the episodes of a step."""
+        path = self.folder / "credit" / f"step-{step:06d}.jsonl"
+        _storing(path, lambda: write_ledger(path, rows))
+
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
         self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
@@ -101,19 +151,62 @@ class Run:
         """The lines of evaluations.jsonl."""
         return _lines(self.folder / "evaluations.jsonl")
 
-    def _append(self, name: str, data: Mapping[str, Any]) -> None:
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(data), sort_keys=True, allow_nan=False) + "\n")
+    def skipped_in_a_row(self) -> int:
+        """How many of the last steps were skipped, one after the other."""
+        row = 0
+        for line in reversed(_lines(self.folder / "metrics.jsonl")):
+            if not line["skipped"]:
+                break
+            row += 1
+        return row
 
-    @staticmethod
-    def _take_back(path: Path, step: int) -> None:
-        # Evaluations at `step` itself were made after the checkpoint, but for the one before all.
-        kept = [
-            line for line in _lines(path) if line["step"] < step or (step > 0 and line["step"] == 0)
-        ]
-        draft = path.with_suffix(".draft")
-        draft.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
-        draft.replace(path)
+    def stop_if_stuck(self) -> None:
+        """End a run whose last `max_skipped_steps` steps were all skipped.
+
+        Raises:
+            RunStopped: it is so; names the evidence.
+        """
+        limit = self.config.max_skipped_steps
+        if self.skipped_in_a_row() < limit:
+            return
+        path = max((self.folder / "evidence").glob("step-*.pt"))
+        raise RunStopped(
+            f"loss or gradient were not finite in {limit} steps in a row. The batch of the last "
+            f"one: turngym.trainers.evidence.load_evidence({str(path)!r})"
+        )
+
+    def keep_evidence(self, evidence: Evidence) -> None:
+        """Save the batch of a skipped step, and drop all but the newest of them."""
+        path = self.folder / "evidence" / f"step-{evidence.step:06d}.pt"
+        _storing(path, lambda: save_evidence(path, evidence))
+        for old in sorted(path.parent.glob("step-*.pt"))[:-EVIDENCE_KEPT]:
+            old.unlink()
+
+    def _write_config(self) -> None:
+        text = json.dumps(self.config.model_dump(mode="json"), indent=1)
+        write_whole(self.folder / "config.json", text)
+
+    def _append(self, name: str, data: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        line = json.dumps(_finite(data), sort_keys=True, allow_nan=False)
+        _storing(path, lambda: append_line(path, line))
+
+
+def _storing(path: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except (OSError, RuntimeError) as error:  # the latter is torch's word for a full disk
+        raise StorageFailure(
+            f"cannot write {path}: {error}. Make room and continue with --resume"
+        ) from error
+
+
+def _take_back(path: Path, step: int) -> None:
+    # Evaluations at `step` itself were made after the checkpoint, but for the one before all.
+    kept = [
+        line for line in _lines(path) if line["step"] < step or (step > 0 and line["step"] == 0)
+    ]
+    write_whole(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
 
 
 def _finite(value: Any) -> Any:
@@ -134,6 +227,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in complete]
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from error
+
+
+def _resolved(old: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run, those included that an older turngym did not know."""
+    try:
+        return TrainConfig.model_validate(old).model_dump(mode="json")
+    except ValueError:
+        return old
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

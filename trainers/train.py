@@ -2,8 +2,9 @@
 
     turngym train web_shop
 
-A run is a pure function of its settings and of the checkpoint it starts from: tasks, seeds and
-orders are derived from (seed, step), so that nothing but weights and optimizer needs restoring.
+A run is a pure function of its settings and of the checkpoint it starts from: tasks, seeds, orders
+and global generators are derived from (seed, step), so that nothing but weights, optimizers and the
+models of signals needs restoring.
 """
 
 from __future__ import annotations
@@ -15,20 +16,25 @@ from pathlib import Path
 
 import torch
 
-from turngym.errors import ConfigError, NotTheAgentsFault
+from turngym.errors import ConfigError, NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
+from turngym.trainers.evidence import Evidence
 from turngym.trainers.examine import examine, examine_expert, stalled
 from turngym.trainers.explore import Explorer, Played
+from turngym.trainers.generators import keyed_generators
+from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.interrupt import interrupts_deferred
 from turngym.trainers.measure import needed_signals, open_suite, require_turn_rewards
 from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.overlong import penalized
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import figures, line
+from turngym.trainers.recredit import ledger_of
 from turngym.trainers.run import Run
+from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.step import update
 from turngym.trainers.team import Team, open_team
 from turngym.trainers.types import Credit, StepResult, TurnBatch
@@ -43,13 +49,21 @@ def train(
 ) -> Run:
     """Train a policy and leave everything under `folder`.
 
-    Interrupted (Ctrl-C), it finishes an update that is under way and writes a checkpoint. Started
-    by torchrun it is one of several processes, of which the first writes and reports.
+    Interrupted (Ctrl-C), it finishes an update that is under way and writes a checkpoint. Killed at
+    any moment, it is resumed to the same bytes. Started by torchrun it is one of several processes,
+    of which the first writes and reports.
 
     Raises:
         ConfigError: the folder holds another run, or none to resume.
+        DataError: every checkpoint of the run to resume is damaged.
         NotTheAgentsFault: not one episode of a step could be used; the first error is named.
+        RunStopped: loss or gradient were not finite too often, or the disk is full.
     """
+    if resume:
+        run = Run.reopen(folder, config)
+        if run.finished:
+            report(f"{folder} is finished: {run.finished}")
+            return run
     if config.threads:
         torch.set_num_threads(config.threads)
     team = open_team()
@@ -68,30 +82,35 @@ class _Training:
         _refuse_a_race(config, team)
         self.config, self.team = config, team
         self.report = report if team.rank == 0 else _say_nothing
-        saved = checkpoint.latest(folder) if resume else None
+        saved = team.first(lambda: checkpoint.latest(folder, report)) if resume else None
         self.reached = 0 if saved is None else checkpoint.read_state(saved).step
         """Steps done."""
         deterministic = config.rollout.deterministic
         copied = team.sharded or config.rollout.max_staleness > 0
-        self.policy = Policy.load(config.policy, saved, deterministic=deterministic, copied=copied)
-        tasks = config.env.make().tasks("train")
-        # Signals look at whole weights.
-        seen = self.policy.actor if team.sharded else self.policy.model
-        self.suite = team.first_keeps(lambda: open_suite(config, self.policy, tasks, seen))
+        with keyed_generators(config.seed, "start"):
+            self.policy = Policy.load(
+                config.policy, saved, deterministic=deterministic, copied=copied
+            )
+            tasks = config.env.make().tasks("train")
+            # Signals look at whole weights.
+            seen = self.policy.actor if team.sharded else self.policy.model
+            self.suite = team.first_keeps(lambda: open_suite(config, self.policy, tasks, seen))
         # Only now, when everything that a mistake could break has been loaded.
         opened = team.first_keeps(lambda: self._open(folder, resume))
         self.run = opened or Run(folder, config)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
-        self.explorer = Explorer(self.run, self.policy, tasks, team)
+        self.explorer = Explorer(self.run, self.policy, tasks, team, self.report)
         self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
 
     def _open(self, folder: Path, resume: bool) -> Run:
-        if resume:
-            return Run.resume(folder, self.config, self.reached)
-        return Run.start(folder, self.config)
+        if not resume:
+            return Run.start(folder, self.config)
+        run = Run.reopen(folder, self.config)
+        run.take_back(self.reached)
+        return run
 
     def _restore(self, saved: Path) -> None:
         self.optimizer.load_state_dict(checkpoint.load_optimizer(saved))
@@ -122,7 +141,9 @@ class _Training:
                 self._step()
                 if self.reached % config.checkpoint_every == 0 or self.reached == config.steps:
                     self._save()
-        except (KeyboardInterrupt, NotTheAgentsFault) as error:
+        except StorageFailure:
+            raise  # a disk that took no checkpoint will not take this one
+        except (KeyboardInterrupt, NotTheAgentsFault, RunStopped) as error:
             # Ctrl-C reaches the processes of a team at different points; nobody can wait for all.
             if not (self.team.sharded and isinstance(error, KeyboardInterrupt)):
                 self._save()
@@ -131,6 +152,7 @@ class _Training:
         finally:
             self.explorer.close()
         self._examine("after")
+        self.team.first(lambda: self.run.finish(self.reached))
         return self.run
 
     def _step(self) -> None:
@@ -138,12 +160,14 @@ class _Training:
         played = self.explorer.take(step)
         if config.rollout.max_staleness and step + 1 < config.steps:
             self.explorer.begin(step + 1)
-        with interrupts_deferred():
+        with interrupts_deferred(), keyed_generators(config.seed, "step", step):
             result = self._learn(played, step)
             result = replace(result, seconds={"rollout": played.seconds, **result.seconds})
             self.team.first(lambda: self.run.log_step(result))
             self.report(line(result, config.steps))
             self.reached = step + 1
+        if result.skipped:
+            self.team.first(self.run.stop_if_stuck)
 
     def _learn(self, played: Played, step: int) -> StepResult:
         """Everything that changes weights: of the signals' models and of the policy."""
@@ -152,6 +176,17 @@ class _Training:
         rate = learning_rate(config.optimizer, step, config.steps)
         self.optimizer.set_rate(rate)
         done = update(self.policy.model, self.optimizer, batch, credit, config, step, self.team)
+        skipped = ("policy",) * (done.skipped > 0) + skipped_signals(metrics)
+        if skipped and self.team.rank == 0:
+            evidence = Evidence(
+                step=step,
+                loss=done.loss,
+                grad_norm=done.grad_norm,
+                skipped=skipped,
+                batch=batch,
+                credit=credit,
+            )
+            self.run.keep_evidence(evidence)
         return StepResult(
             step=step,
             loss=done.loss,
@@ -160,7 +195,7 @@ class _Training:
             num_tokens=batch.num_tokens,
             num_turns=batch.num_turns,
             policy_version=step,
-            skipped=done.skipped > 0,
+            skipped=bool(skipped),
             seconds={"update": time.perf_counter() - began},
             metrics={**metrics, **done.metrics},
         )
@@ -170,15 +205,17 @@ class _Training:
         config, suite = self.config, self.suite
         assert suite is not None
         batch, penalty = collate(played.trajectories).to(self.policy.device), dict[str, float]()
+        batch, dropped = drop_small_groups(batch, config.min_group_size)
         if config.overlong is not None:
             batch, penalty = penalized(batch, config.overlong)
         batch, signals = suite.measure(played.trajectories, batch)
         if step == 0:
             require_turn_rewards(config, batch)
         credit = credit_method(config.credit)(batch)
+        self.run.log_credit(step, ledger_of(played.trajectories, batch, credit, config.credit))
         signals |= suite.learn(played.trajectories, batch, credit)
         credited = {name: float(value) for name, value in credit.metrics.items()}
-        seen = figures(played.everyone, batch)
+        seen = figures(played.everyone, batch) | {"dropped_groups": float(dropped)}
         return batch, credit, {**seen, **played.metrics, **penalty, **credited, **signals}
 
     def _examine(self, label: str) -> None:

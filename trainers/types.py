@@ -267,6 +267,6 @@ class StepResult:
     num_turns: int
     policy_version: int
     skipped: bool = False
-    """The step was not applied because loss or gradient were not finite."""
+    """An update, of the policy or of a signal's model, was left out: loss or gradient not finite."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)

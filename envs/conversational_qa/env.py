@@ -36,6 +36,18 @@ __all__ = ["ConversationalQA"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """A search whose verdict is due."""
+
+    useful: bool
+    """Whether it found something useful."""
+    turn: int
+    """Number of the turn that sees what it found."""
+    chars: int
+    """Length of what is shown of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Progress:
     """Where an episode stands."""
 
@@ -51,8 +63,10 @@ class _Progress:
     """Searches for this question."""
     found: tuple[str, ...] = ()
     """Ids of all passages shown, in order."""
-    judge_due: bool | None = None
-    """Whether the last search found something useful, while its verdict is due."""
+    due: _Due | None = None
+    """The last search, while its verdict is due."""
+    dropped: tuple[int, ...] = ()
+    """Turns whose passages the agent has rejected and no longer sees."""
     scores: tuple[float, ...] = ()
     """Of the questions that are over."""
     intents: tuple[float, ...] = ()
@@ -148,6 +162,7 @@ class ConversationalQA(TextEnv):
 
     def step(self, action: Message) -> StepResult:
         """One reply; the score comes when the last question is over."""
+        dropped = self._progress.dropped
         self._update(replies=self._progress.replies + 1)
         parsed, verdict_reward = self._parse(action)
         if parsed is None:
@@ -158,6 +173,8 @@ class ConversationalQA(TextEnv):
             result = self._clarify(action)
         else:
             result = self._close(action, parsed)
+        if new := self._progress.dropped[len(dropped) :]:
+            result[4]["drops"] = list(new)
         return result if verdict_reward is None else _add_turn_reward(result, verdict_reward)
 
     @property
@@ -245,14 +262,17 @@ class ConversationalQA(TextEnv):
         if not self._tags:
             return protocol.parse_call(reply, self._allowed), None
         action = protocol.parse_tags(reply.content, self._allowed)
-        useful = self._progress.judge_due
-        if useful is None:
+        due = self._progress.due
+        if due is None:
             return action, None
         verdict = protocol.parse_verdict(reply.content)
         if verdict is None:
             return None, None  # the verdict stays due
-        self._update(judge_due=None)
-        return action, reseek_judge(verdict, useful)
+        self._update(due=None)
+        if self.settings.drop_rejected and not verdict:
+            now = self._progress
+            self._update(dropped=(*now.dropped, due.turn), shown=now.shown - due.chars)
+        return action, reseek_judge(verdict, due.useful)
 
     def _refuse(self, reply: Message) -> StepResult:
         if self._last_reply:
@@ -270,13 +290,16 @@ class ConversationalQA(TextEnv):
         self._update(
             queries=(*now.queries, action.text),
             found=(*now.found, *ids),
-            judge_due=found_answer(question, hits) if self.settings.judge else None,
         )
+        shown = self._information(hits)
+        if self.settings.judge:
+            useful = found_answer(question, hits)
+            self._update(due=_Due(useful=useful, turn=self.turn + 1, chars=len(shown)))
         info: dict[str, Any] = {"action": "search", "query": action.text, "retrieved": ids}
         if question.gold_passages:
             gold = set(question.gold_passages)
             info["rewards"] = {"recall": len(gold.intersection(self._progress.found)) / len(gold)}
-        result = self._go_on(reply, self._information(hits), info)
+        result = self._go_on(reply, shown, info)
         if self.settings.intent_at == "search" and question.rewrite:
             gain = intent_gain(self._progress.queries, question.rewrite)
             return _add_turn_reward(result, self.settings.intent_weight * gain)
@@ -284,7 +307,8 @@ class ConversationalQA(TextEnv):
 
     def _clarify(self, reply: Message) -> StepResult:
         self._update(asked_back=True, exchange=self._progress.exchange + 1)
-        return self._go_on(reply, self._question.clarification, {"action": "clarify"})
+        said = protocol.spoken(self._question.clarification, brief=self.settings.brief)
+        return self._go_on(reply, said, {"action": "clarify"})
 
     def _close(self, reply: Message, action: Action | None) -> StepResult:
         """The end of a question, by a final reply or because replies ran out (None)."""
@@ -305,9 +329,10 @@ class ConversationalQA(TextEnv):
                 replies=0,
                 asked_back=False,
                 queries=(),
-                judge_due=None,
+                due=None,
             )
-            return self._go_on(reply, self._question.text, info, question=True)
+            asked = protocol.spoken(self._question.text, brief=settings.brief)
+            return self._go_on(reply, asked, info, question=True)
         total = sum(self._progress.scores) / len(self._progress.scores)
         outcome = total
         if settings.intent_at == "end":
@@ -339,7 +364,8 @@ class ConversationalQA(TextEnv):
 
     def _anchor(self) -> str:
         now = self._progress
-        return digest((now.task_id, now.question, now.asked_back, now.found, now.judge_due))
+        seen = (now.task_id, now.question, now.asked_back, now.found, now.dropped)
+        return digest((*seen, now.due is not None))
 
 
 def _answers(reply: Message, text: str, question: bool) -> Observation:

@@ -105,14 +105,14 @@ def _read(messages: Sequence[Message]) -> _Reading:
                 _hear_answer(reading, ending[2].strip())
         elif message.content.startswith("<information>"):
             reading.found.append(message.content)
-        elif "invalid" not in message.content:
-            _hear_question(reading, message.content)
+        elif message.content and "invalid" not in message.content:
+            _hear_question(reading, message.content.strip())
     return reading
 
 
 def _lines(opening: str, plain: bool) -> list[str]:
     """Question, answer, question, ...: the history and the question."""
-    lines = opening.split("\n")
+    lines = [line.strip() for line in opening.split("\n")]
     if not plain:
         return lines
     spoken = [line for line in lines if line not in ("<context>", "</context>")]

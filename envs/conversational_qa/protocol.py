@@ -27,6 +27,7 @@ __all__ = [
     "parse_tags",
     "parse_verdict",
     "rules",
+    "spoken",
     "tool_schemas",
 ]
 
@@ -131,9 +132,19 @@ def opening(history: Sequence[Exchange], question: str, *, brief: bool, max_char
 def information(hits: Sequence[Hit], *, tags: bool, brief: bool, max_chars: int) -> str:
     """Passages as the agent reads them, cut to `max_chars` inside their tags."""
     text = "\n".join(hit.passage.text for hit in hits) if brief else render_hits(hits).strip()
+    kept = cut(spoken(text, brief=brief), max_chars)
     if not tags:
-        return cut(text, max_chars) or "(nothing found)"
-    return f"<information>{cut(text, max_chars)}</information>"
+        return kept or "(nothing found)"
+    return f"<information>{kept}</information>"
+
+
+def spoken(text: str, *, brief: bool) -> str:
+    """`text` as the agent reads it; brief lines start with a space.
+
+    To most tokenizers a word and the space before it are one token. With it a name is the same
+    tokens at the start of a line and inside a search, so that tiny policies can copy it.
+    """
+    return " " + text.replace("\n", "\n ") if brief and text else text
 
 
 def invalid_notice(allowed: Collection[ActionKind], *, tags: bool, brief: bool) -> str:
@@ -170,7 +181,7 @@ def _action(kind: ActionKind, text: str) -> Action | None:
 def _opening(history: Sequence[Exchange], question: str, brief: bool) -> str:
     if brief:
         lines = [line for past in history for line in (past.question, past.answer)]
-        return "\n".join([*lines, question])
+        return spoken("\n".join([*lines, question]), brief=True)
     if not history:
         return f"User query: {question}"
     lines = [f"User: {past.question}\nAssistant: {past.answer}" for past in history]

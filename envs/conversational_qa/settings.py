@@ -48,6 +48,8 @@ class ConversationalQASettings(Config):
     """Whether asking back and saying "cannot answer" are legal; Search-R1 has neither."""
     judge: bool = False
     """Whether every search must be followed by a verdict on what it found (ReSeek)."""
+    drop_rejected: bool = False
+    """Whether what was rejected leaves the context; needs `judge`."""
     brief: bool = False
     """No instructions, no titles: for tiny policies that were trained on the form."""
     top_k: int = Field(default=3, ge=1)
@@ -106,4 +108,6 @@ def settings_for(size: str | None, values: dict[str, Any]) -> ConversationalQASe
         raise ConfigError("`corpus` and `server` both say where to search: give one of them")
     if settings.judge and settings.protocol != "tags":
         raise ConfigError("`judge` needs protocol `tags`: a verdict and an action are one reply")
+    if settings.drop_rejected and not settings.judge:
+        raise ConfigError("`drop_rejected` needs `judge`: without verdicts nothing is rejected")
     return settings

@@ -6,6 +6,7 @@ the most effective response. 400 rows each, half English and half Chinese.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import string
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turngym.bridge import call
-from turngym.errors import DataError
+from turngym.bridge import run
+from turngym.errors import DataError, NotTheAgentsFault
 from turngym.types import Agent, Context, Sampling, user
 
 __all__ = ["Question", "Score", "chosen", "evaluate", "load_emobench"]
@@ -55,6 +56,9 @@ class Score:
     accuracy: float
     """Share of items with every question right."""
     items: int
+    """Items that count."""
+    failed: int
+    """Items left out because the agent could not be asked, through no fault of its own."""
     unreadable: int
     """Answers that named no choice; they count as wrong."""
     by_category: dict[str, float]
@@ -80,26 +84,37 @@ def load_emobench(path: str | Path, *, language: str | None = None) -> tuple[Que
     return tuple(questions)
 
 
-def evaluate(agent: Agent, questions: Sequence[Question], *, seed: int = 0) -> Score:
+def evaluate(
+    agent: Agent, questions: Sequence[Question], *, seed: int = 0, concurrency: int = 32
+) -> Score:
     """The agent's score, answering greedily.
+
+    Args:
+        agent: any Agent; each question is a conversation of its own.
+        questions: from `load_emobench`.
+        seed: passed on to the agent.
+        concurrency: questions asked at the same time.
 
     Raises:
         DataError: no questions.
+        NotTheAgentsFault: not one item could be asked; the first failure.
     """
     if not questions:
         raise DataError("EmoBench needs at least one question, got none")
-    sampling = Sampling(temperature=0.0, max_new_tokens=256)
+    answers = run(_ask(agent, questions, seed, concurrency))
+    answered = list(zip(questions, answers, strict=True))
+    failures = {q.item: answer for q, answer in answered if isinstance(answer, NotTheAgentsFault)}
+    asked = [
+        (question, chosen(answer, question.choices))
+        for question, answer in answered
+        if isinstance(answer, str) and question.item not in failures
+    ]
+    if not asked:
+        raise next(iter(failures.values()))
     right: dict[str, bool] = {}
-    category: dict[str, str] = {}
-    unreadable = hits = 0
-    for number, question in enumerate(questions):
-        context = Context(episode=f"emobench/{number}", new=(user(question.prompt),))
-        answer = call(agent, context, sampling=sampling, seed=seed).message.content
-        choice = chosen(answer, question.choices)
-        unreadable += choice is None
-        hits += choice == question.answer
+    for question, choice in asked:
         right[question.item] = right.get(question.item, True) and choice == question.answer
-        category[question.item] = question.category
+    category = {question.item: question.category for question, _ in asked}
     by_category = {
         name: _mean([right[item] for item in right if category[item] == name])
         for name in sorted(set(category.values()))
@@ -107,10 +122,30 @@ def evaluate(agent: Agent, questions: Sequence[Question], *, seed: int = 0) -> S
     return Score(
         accuracy=_mean(list(right.values())),
         items=len(right),
-        unreadable=unreadable,
+        failed=len(failures),
+        unreadable=sum(choice is None for _, choice in asked),
         by_category=by_category,
-        question_accuracy=hits / len(questions),
+        question_accuracy=_mean([choice == question.answer for question, choice in asked]),
     )
+
+
+async def _ask(
+    agent: Agent, questions: Sequence[Question], seed: int, concurrency: int
+) -> list[str | NotTheAgentsFault]:
+    """The answer to each question, or why there is none."""
+    free = asyncio.Semaphore(concurrency)
+    sampling = Sampling(temperature=0.0, max_new_tokens=256)
+
+    async def one(number: int, question: Question) -> str | NotTheAgentsFault:
+        context = Context(episode=f"emobench/{number}", new=(user(question.prompt),))
+        async with free:
+            try:
+                completion = await agent.act(context, sampling=sampling, seed=seed)
+            except NotTheAgentsFault as failure:
+                return failure
+        return completion.message.content
+
+    return list(await asyncio.gather(*(one(*numbered) for numbered in enumerate(questions))))
 
 
 def chosen(answer: str, choices: Sequence[str]) -> int | None:

@@ -1,22 +1,27 @@
 """Future-oriented reward (RLFF-ESC, arXiv 2508.12935): what a reply leads to, played out in forks.
 
 The paper's exact formula is not public. Ours: the discounted turn rewards of the reply and of the
-`steps` replies after it, averaged over forked futures.
+`steps` replies after it, averaged over forked futures. `FutureOriented` makes that the turn reward of
+an environment, so that a policy can be trained on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from turngym.bridge import call
-from turngym.envs.env import TextEnv
+from turngym.envs.canonical import digest
+from turngym.envs.env import StepResult, TextEnv
+from turngym.envs.wrappers import Recorder
+from turngym.seeding import derive
 from turngym.types import Agent, Completion, Context, Message, Sampling, Turn
 
-__all__ = ["Future", "future_reward"]
+__all__ = ["Future", "FutureOriented", "future_reward"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ def future_reward(
     """The value of giving `completion` now; `env` stays where it is.
 
     Args:
-        env: an open episode at the moment of the reply.
+        env: an open episode of an environment with turn rewards, at the moment of the reply.
         context: what the agent saw.
         completion: the reply to judge.
         agent: plays the supporter in the futures.
@@ -66,10 +71,13 @@ def future_reward(
     if steps < 0 or branches < 1:
         raise ValueError(f"steps >= 0 and branches >= 1 are needed, got {steps} and {branches}")
     keys = np.random.SeedSequence(seed).generate_state(branches)
-    played = [
-        _play(env, context, completion, agent, steps, sampling or Sampling(), int(key))
-        for key in keys
-    ]
+    forks = [env.fork(seed=int(key)) for key in keys]
+
+    def play(fork: TextEnv, key: int) -> list[float]:
+        return _play(fork, context, completion, agent, steps, sampling or Sampling(), key)
+
+    with ThreadPoolExecutor(branches, thread_name_prefix="future") as pool:
+        played = list(pool.map(play, forks, map(int, keys)))
     return Future(
         immediate=fmean(rewards[0] for rewards in played),
         branches=tuple(
@@ -78,8 +86,60 @@ def future_reward(
     )
 
 
+class FutureOriented(Recorder):
+    """An environment whose turn reward is what the reply leads to, instead of what it earns at once.
+
+    The futures are keyed by state and reply: equal replies in equal states earn the same. The
+    outcome, the ending and what the person says stay those of the environment inside.
+
+    Args:
+        env: its steps give a `turn_reward`.
+        agent: plays the supporter in the futures. Not the deterministic agent of the policy in
+            training, which would wait for the very episode that waits for it.
+        steps: as for `future_reward`, like `branches`, `gamma` and `sampling`.
+    """
+
+    shared = frozenset({"env", "agent"})
+
+    def __init__(
+        self,
+        env: TextEnv,
+        agent: Agent,
+        *,
+        steps: int = 2,
+        branches: int = 4,
+        gamma: float = 1.0,
+        sampling: Sampling | None = None,
+    ) -> None:
+        super().__init__(env)
+        self.agent, self.steps, self.branches, self.gamma = agent, steps, branches, gamma
+        self.sampling = sampling or Sampling()
+
+    def step(self, action: Message) -> StepResult:
+        """Play the futures, then the step itself; `rewards` names both."""
+        future = future_reward(
+            self.env,
+            Context(episode="future", tools=tuple(self.tools), turns=self.turns, new=self.new),
+            Completion(message=action),
+            self.agent,
+            steps=self.steps,
+            branches=self.branches,
+            gamma=self.gamma,
+            sampling=self.sampling,
+            seed=derive(self.env.fingerprint(), digest(action)),
+        )
+        messages, reward, terminated, truncated, info = self.env.step(action)
+        parts = {"future": future.value, "immediate": future.immediate}
+        info = {
+            **info,
+            "turn_reward": future.value,
+            "rewards": {**info.get("rewards", {}), **parts},
+        }
+        return self.after(action, (messages, reward, terminated, truncated, info))
+
+
 def _play(
-    env: TextEnv,
+    fork: TextEnv,
     context: Context,
     completion: Completion,
     agent: Agent,
@@ -87,7 +147,7 @@ def _play(
     sampling: Sampling,
     key: int,
 ) -> list[float]:
-    fork, context = env.fork(seed=key), context.fork(f"{context.episode}~{key}")
+    context = context.fork(f"{context.episode}~{key}")
     seeds = np.random.SeedSequence(key).generate_state(steps + 1)
     rewards: list[float] = []
     for seed in seeds:

@@ -1,11 +1,12 @@
 """The patch between two snapshots, computed outside the sandbox: no git of the agent's is asked."""
 
 import difflib
+import re
 
 from turngym.envs.sandbox import Snapshot
 from turngym.envs.sandbox.archive import contents
 
-__all__ = ["patch_between"]
+__all__ = ["diff_of", "patch_between"]
 
 _IGNORED = ("__pycache__/", ".pytest_cache/", ".git/", ".mypy_cache/")
 
@@ -21,7 +22,7 @@ def patch_between(before: Snapshot, after: Snapshot) -> str:
         was, now = _text(old.get(path)), _text(new.get(path))
         if old.get(path) == new.get(path) or "\0" in (was or "") + (now or ""):
             continue
-        parts.append(_one(path, was, now))
+        parts.append(diff_of(path, was, now))
     return "".join(parts)
 
 
@@ -38,15 +39,16 @@ def _text(data: bytes | None) -> str | None:
         return "\0"
 
 
-def _one(path: str, was: str | None, now: str | None) -> str:
+def diff_of(path: str, was: str | None, now: str | None) -> str:
+    """A git-style diff of one text file; None means that it does not exist."""
     head = [f"diff --git a/{path} b/{path}\n"]
     if was is None:
         head.append("new file mode 100644\n")
     if now is None:
         head.append("deleted file mode 100644\n")
     lines = difflib.unified_diff(
-        (was or "").splitlines(keepends=True),
-        (now or "").splitlines(keepends=True),
+        _lines(was or ""),
+        _lines(now or ""),
         "/dev/null" if was is None else f"a/{path}",
         "/dev/null" if now is None else f"b/{path}",
     )
@@ -54,3 +56,8 @@ def _one(path: str, was: str | None, now: str | None) -> str:
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     ]
     return "".join(head + body)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as git sees them: only a line feed ends one, so form feeds and the like stay inside."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]

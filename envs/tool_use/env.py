@@ -120,7 +120,7 @@ class ToolUse(TextEnv):
         world = next((w for w in WORLDS.values() if w.policy in rules or w.brief in rules), None)
         if world is None:
             raise ConfigError("the expert needs the conversation from its system message on")
-        action = next_action(world.name, messages, noise=noise, seed=seed)
+        action = next_action(world.serve, messages, noise=noise, seed=seed)
         if isinstance(action, str):
             return action
         if self.settings.calls == "python":

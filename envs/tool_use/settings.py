@@ -15,8 +15,8 @@ __all__ = ["PRESETS", "ToolUseSettings", "settings_for"]
 class ToolUseSettings(Config):
     """Which worlds, how they are shown, when a conversation ends."""
 
-    worlds: tuple[Literal["clinic", "library"], ...] = Field(
-        default=("clinic", "library"), min_length=1
+    worlds: tuple[Literal["bank", "clinic", "hotel", "library"], ...] = Field(
+        default=("bank", "clinic", "hotel", "library"), min_length=1
     )
     """Domains that tasks are drawn from."""
     tasks_per_template: int = Field(default=10, ge=1, le=100_000)

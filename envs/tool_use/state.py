@@ -1,4 +1,7 @@
-"""World states: their hash and the difference of two."""
+"""World states: their hash and the difference of two.
+
+Keys of the state itself that begin with `_` are book-keeping of back-ends and no part of the world.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, Literal
 
 from turngym.envs.canonical import digest
 
-__all__ = ["Change", "changes", "state_hash"]
+__all__ = ["Change", "changes", "same_world", "state_hash"]
 
 _MISSING = object()
 
@@ -26,7 +29,12 @@ class Change:
 
 def state_hash(state: Any) -> str:
     """Sixteen hexadecimal digits; the order of keys does not matter, that of lists does."""
-    return digest(state)
+    return digest(_world(state))
+
+
+def same_world(one: Any, other: Any) -> bool:
+    """Whether two states are equal as worlds."""
+    return bool(_world(one) == _world(other))
 
 
 def changes(before: Any, after: Any) -> tuple[Change, ...]:
@@ -35,7 +43,13 @@ def changes(before: Any, after: Any) -> tuple[Change, ...]:
     What is longer at the end of a list is added there; keys come in the order of `before`, then of
     `after`.
     """
-    return tuple(_walk(before, after, ""))
+    return tuple(_walk(_world(before), _world(after), ""))
+
+
+def _world(state: Any) -> Any:
+    if not isinstance(state, dict):
+        return state
+    return {key: value for key, value in state.items() if not str(key).startswith("_")}
 
 
 def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:

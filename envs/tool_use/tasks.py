@@ -1,4 +1,7 @@
-"""Tasks and worlds: what a simulated user wants, in what state, and how it should end."""
+"""Tasks and worlds: what a simulated user wants, in what state, and how it should end.
+
+A world is data, tools and tasks, and the script of an expert who can do them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from turngym.envs.splits import SPLITS, Split
+from turngym.envs.tool_use.expert import Desk, Script
 from turngym.envs.tool_use.tools import State, ToolBox
 from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import ChecklistItem
@@ -26,6 +30,7 @@ __all__ = [
     "call",
     "gold_state",
     "item",
+    "templates",
     "weighted",
 ]
 
@@ -84,7 +89,9 @@ class World:
     """The policy in a few words, for tiny policies."""
     toolbox: ToolBox
     templates: Mapping[str, Template]
-    brief_templates: tuple[str, ...]
+    serve: Callable[[str, Desk], Script]
+    """What its scripted expert does with one request (`tool_use.expert`)."""
+    brief_templates: tuple[str, ...] = ()
     """Those whose episodes are short."""
 
     def tasks(self, split: Split, per_template: int, brief: bool = False) -> tuple[str, ...]:
@@ -116,6 +123,12 @@ def _built(template: Template, task_id: str, number: int) -> Task:
     split = _SPLIT_OF_TEN[number % 10]
     made = template.build(random.Random(task_id), split)
     return replace(made, task_id=task_id)
+
+
+def templates(*builders: Callable[[random.Random, Split], Task]) -> dict[str, Template]:
+    """Templates by name, which is that of the function without a leading underscore."""
+    names = [build.__name__.removeprefix("_") for build in builders]
+    return {n: Template(name=n, build=build) for n, build in zip(names, builders, strict=True)}
 
 
 def call(name: str, /, **arguments: Any) -> ToolCall:

@@ -11,6 +11,7 @@ are what the agent gives. Whatever is wrong with a call becomes a `ToolResult` f
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +20,19 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from turngym.errors import ConfigError, EnvironmentFailure, closest
+from turngym.errors import ConfigError, EnvironmentFailure, NotTheAgentsFault, closest
 from turngym.types import ToolCall
 
-__all__ = ["ErrorCode", "RefusedError", "State", "Tool", "ToolBox", "ToolResult", "tool"]
+__all__ = [
+    "ErrorCode",
+    "FaultyArgumentsError",
+    "RefusedError",
+    "State",
+    "Tool",
+    "ToolBox",
+    "ToolResult",
+    "tool",
+]
 
 State = dict[str, Any]
 """The world as plain data: dicts with string keys, lists, strings, numbers, booleans, None."""
@@ -33,6 +43,14 @@ _SHOWN = 200
 
 class RefusedError(Exception):
     """A tool cannot do what was asked: no such record, a rule of the world. Told to the agent."""
+
+
+class FaultyArgumentsError(Exception):
+    """Arguments do not fit a tool: one line per fault. Told to the agent."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,34 +83,38 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool; made by `tool`."""
+    """One tool; made by `tool`, or from a JSON schema by `schema_tools.schema_tool`."""
 
     name: str
     description: str
-    arguments: type[BaseModel] = field(repr=False)
+    parameters: Mapping[str, Any] = field(repr=False)
+    """JSON schema of the arguments, an object with `properties`."""
+    read: Callable[[str], Mapping[str, Any]] = field(repr=False)
+    """Arguments as JSON text -> what `function` takes by name.
+
+    Raises `FaultyArgumentsError` when they do not fit.
+    """
     function: Callable[..., Any] = field(repr=False)
     writes: bool = False
     """Whether it changes the state; a tool that does not say so must leave it alone."""
+    strict: bool = True
+    """Whether unknown arguments are refused."""
 
     @property
     def schema(self) -> dict[str, Any]:
         """The OpenAI function schema."""
-        parameters = self.arguments.model_json_schema()
-        for part in (parameters, *parameters.get("properties", {}).values()):
-            part.pop("title", None)
-        parameters.setdefault("properties", {})
         function = {
             "name": self.name,
             "description": self.description,
-            "parameters": parameters,
-            "strict": True,
+            "parameters": copy.deepcopy(dict(self.parameters)),
+            "strict": self.strict,
         }
         return {"type": "function", "function": function}
 
     @property
     def signature(self) -> str:
         """The call as one short line, such as `lend(card, book)`."""
-        return f"{self.name}({', '.join(self.arguments.model_fields)})"
+        return f"{self.name}({', '.join(self.parameters['properties'])})"
 
 
 def tool(*, writes: bool = False) -> Callable[[Callable[..., Any]], Tool]:
@@ -120,7 +142,8 @@ def tool(*, writes: bool = False) -> Callable[[Callable[..., Any]], Tool]:
         return Tool(
             name=name,
             description=inspect.getdoc(function) or "",
-            arguments=arguments,
+            parameters=_parameters(arguments),
+            read=functools.partial(_read, arguments),
             function=function,
             writes=writes,
         )
@@ -150,6 +173,7 @@ class ToolBox:
 
         Raises:
             EnvironmentFailure: the tool itself is broken; the agent is not to blame.
+            NotTheAgentsFault: whatever else of this kind the tool raises.
         """
         found = self.tools.get(call.name)
         if found is None:
@@ -165,6 +189,8 @@ class ToolBox:
             value = json.loads(_json(found.function(after, **checked)))
         except RefusedError as error:
             return state, ToolResult(code="refused", message=str(error))
+        except NotTheAgentsFault:
+            raise
         except Exception as error:
             raise EnvironmentFailure(
                 f"tool {call.name!r} broke on {call.arguments!r:.200}: "
@@ -173,7 +199,7 @@ class ToolBox:
         return after, ToolResult(value=value)
 
 
-def _check(found: Tool, arguments: Mapping[str, Any]) -> dict[str, Any] | ToolResult:
+def _check(found: Tool, arguments: Mapping[str, Any]) -> Mapping[str, Any] | ToolResult:
     """The arguments by name with their Python types, or what is wrong with them."""
     try:
         text = json.dumps(dict(arguments), allow_nan=False)
@@ -184,12 +210,27 @@ def _check(found: Tool, arguments: Mapping[str, Any]) -> dict[str, Any] | ToolRe
         message = f"the arguments take {len(text)} bytes, at most {MAX_ARGUMENT_BYTES} are read"
         return ToolResult(code="malformed_arguments", message=message)
     try:
-        model = found.arguments.model_validate_json(text)
-    except ValidationError as error:
-        known = found.arguments.model_fields
-        details = tuple(_fault(item, known) for item in error.errors()[:10])
+        return found.read(text)
+    except FaultyArgumentsError as error:
         message = f"{found.name} takes {found.signature}"
-        return ToolResult(code="invalid_arguments", message=message, details=details)
+        return ToolResult(code="invalid_arguments", message=message, details=error.faults[:10])
+
+
+def _parameters(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema without the titles that pydantic makes up."""
+    parameters = arguments.model_json_schema()
+    for part in (parameters, *parameters.get("properties", {}).values()):
+        part.pop("title", None)
+    parameters.setdefault("properties", {})
+    return parameters
+
+
+def _read(arguments: type[BaseModel], text: str) -> dict[str, Any]:
+    try:
+        model = arguments.model_validate_json(text)
+    except ValidationError as error:
+        known = arguments.model_fields
+        raise FaultyArgumentsError(_fault(item, known) for item in error.errors()[:10]) from error
     return {name: getattr(model, name) for name in type(model).model_fields}
 
 

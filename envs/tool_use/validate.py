@@ -48,7 +48,7 @@ def mutations(
     """Name and replies of wrong variants of a solution.
 
     `nothing`: closes at once. `mute`: tells the user nothing. `drop_n`: leaves the n-th write out.
-    `alter_n`: writes to another record there. `extra`: one more write before the end.
+    `alter_n`: writes to another record or another number there. `extra`: one more write before the end.
     """
     yield "nothing", (assistant("Done."),)
     yield "mute", tuple(_mute(reply) for reply in replies)
@@ -99,10 +99,12 @@ def _writes(world: World, reply: Message) -> bool:
 
 
 def _altered(task: Task, call: ToolCall) -> Iterator[ToolCall]:
-    """The call with one record id at a time replaced by that of another record of its table."""
+    """The call with one number at a time one higher, or one id that of another record of its table."""
     tables: list[dict[str, Any]] = [each for each in task.state.values() if isinstance(each, dict)]
     for name, value in call.arguments.items():
+        if type(value) is int:
+            yield replace(call, arguments={**call.arguments, name: value + 1})
         for table in tables:
-            for other in table if value in table else ():
+            for other in table if isinstance(value, str) and value in table else ():
                 if other != value:
                     yield replace(call, arguments={**call.arguments, name: other})

@@ -10,8 +10,17 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_dpo, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
-from turngym.errors import NotTheAgentsFault, TurnGymError
+from turngym import (
+    __version__,
+    cli_dpo,
+    cli_envs,
+    cli_new,
+    cli_play,
+    cli_search,
+    cli_swe,
+    cli_train,
+)
+from turngym.errors import NotTheAgentsFault, RunStopped, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
 
@@ -47,6 +56,9 @@ Add --help to any command for its own examples.
 """
 
 
+_FAILURES = (NotTheAgentsFault, RunStopped)
+
+
 class _Group(TyperGroup):
     """Prints errors of turngym as one line: exit code 2 for mistakes of the user, 1 for failures."""
 
@@ -57,7 +69,7 @@ class _Group(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-            raise typer.Exit(1 if isinstance(error, NotTheAgentsFault) else 2) from error
+            raise typer.Exit(1 if isinstance(error, _FAILURES) else 2) from error
         except OSError as error:  # a path that cannot be read or written
             if ctx.params.get("debug") or error.filename is None:
                 raise

@@ -3,14 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 
+from turngym import bridge
+from turngym.agents.load import load_agent
 from turngym.cli_envs import SETTINGS, make_env
 from turngym.envs.env import TextEnv
 from turngym.errors import DataError
-from turngym.types import Message, ToolCall, assistant
+from turngym.seeding import derive
+from turngym.types import Context, Message, ToolCall, Turn, assistant
 
 __all__ = ["parse_line", "play"]
 
@@ -23,6 +26,9 @@ def play(
     settings: list[str] = SETTINGS,
     seed: int = typer.Option(0, min=0, help="Seed of the episode."),
     task: str = typer.Option(None, help="Id of the task; without it the seed chooses."),
+    agent: str = typer.Option(
+        None, help="Watch an agent play: as `turngym rollout --agent`, without expert."
+    ),
 ) -> None:
     """Play an episode yourself: type what the agent would say.
 
@@ -33,23 +39,64 @@ def play(
         turngym play turngym/WebShop-v0 --seed 3
 
         turngym play turngym/WebShop-v0 < replies.txt
+
+        turngym play turngym/WebShop-v0 --agent tiny:web_shop
     """
     game = make_env(env, settings)
+    player: _Player = _Person() if agent is None else _Watched(agent, seed)
     try:
-        _episode(game, seed, None if task is None else {"task_id": task})
+        _episode(game, player, seed, None if task is None else {"task_id": task})
     except (EOFError, KeyboardInterrupt):
         typer.echo(f"\nstopped after {game.turn} turns")
     finally:
         game.close()
 
 
-def _episode(env: TextEnv, seed: int, options: dict[str, Any] | None) -> None:
+class _Player(Protocol):
+    """Who replies."""
+
+    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
+        """The next reply; EOFError ends the game."""
+        ...
+
+
+class _Person:
+    def __init__(self) -> None:
+        self._told = False
+
+    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
+        if not self._told:
+            typer.secho(TOOL_HELP if env.tools else HELP, dim=True)
+        self._told = True
+        return _read(env)
+
+
+class _Watched:
+    """An agent whose replies are shown."""
+
+    def __init__(self, spec: str, seed: int) -> None:
+        self._agent, self._seed = load_agent(spec), seed
+        self._turns: tuple[Turn, ...] = ()
+
+    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
+        context = Context(episode="play", tools=tuple(env.tools), turns=self._turns, new=new)
+        seed = derive(self._seed, len(self._turns))
+        completion = bridge.call(self._agent, context, seed=seed)
+        self._turns += (Turn(seen=new, completion=completion),)
+        message = completion.message
+        calls = [
+            f"/call {call.name} {json.dumps(dict(call.arguments))}" for call in message.tool_calls
+        ]
+        typer.echo("> " + "\n".join(filter(None, [message.content, *calls])))
+        return message
+
+
+def _episode(env: TextEnv, player: _Player, seed: int, options: dict[str, Any] | None) -> None:
     messages, _ = env.reset(seed=seed, options=options)
     _show(messages)
-    typer.secho(TOOL_HELP if env.tools else HELP, dim=True)
     total = 0.0
     while True:
-        reply = _read(env)
+        reply = player.reply(env, tuple(messages))
         messages, reward, terminated, truncated, info = env.step(reply)
         total += reward
         _show(messages)

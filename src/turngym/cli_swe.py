@@ -108,3 +108,61 @@ def report(
         raise DataError(f"no */report.json below {folder}")
     ids = [task.instance_id for task in load_tasks(dataset, split=split)] if dataset else []
     typer.echo(summarise(run_report(reports, ids)))
+
+
+@app.command()
+def synth(
+    source: Annotated[Path, typer.Argument(help="A source tree, or an sdist (.tar.gz, .zip).")],
+    out: Annotated[Path, typer.Option(help="File of the task rows.")] = Path("synth.jsonl"),
+    count: Annotated[int, typer.Option(min=1, help="Tasks wanted.")] = 20,
+    tries: Annotated[int, typer.Option(min=1, help="Mutations run at most.")] = 200,
+    seed: Annotated[int, typer.Option(help="Keys the choice of mutations.")] = 0,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Image with pytest and the package's dependencies; default: the base."),
+    ] = None,
+    workers: Workers = 1,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for all tests, healthy.")] = 300.0,
+    transform: Annotated[
+        list[str] | None, typer.Option(help="Use only this transform; may be given again.")
+    ] = None,
+) -> None:
+    """Make tasks by planting bugs in a package: kept when they break some tests and not all.
+
+    Example:
+
+        pip download --no-deps --no-binary :all: cachetools
+
+        turngym swe synth cachetools-*.tar.gz --count 30 --out cachetools.jsonl
+
+        turngym swe validate --dataset cachetools.jsonl
+    """
+    import json
+
+    from turngym.envs.swe.synth.make import Found, SynthSettings, synthesise
+    from turngym.envs.swe.synth.package import read_package
+
+    package = read_package(source)
+    defaults = SynthSettings()
+    settings = SynthSettings(
+        count=count,
+        tries=tries,
+        seed=seed,
+        image=image or defaults.image,
+        workers=workers,
+        timeout_s=timeout,
+        transforms=tuple(transform) if transform else None,
+    )
+
+    def show(item: Found) -> None:
+        place = f"{item.path}:{item.mutation.function}"
+        typer.echo(f"{item.outcome}: {item.mutation.transform} in {place}")
+
+    made = synthesise(package, settings, show)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(json.dumps(row) + "\n" for row in made.rows), encoding="utf-8")
+    ended = ", ".join(f"{name} {number}" for name, number in made.outcomes.items())
+    typer.echo(f"{package.name} {package.version}: {made.stable} tests; {ended}")
+    typer.echo(f"{len(made.rows)} tasks in {out}")
+    if not made.rows:
+        raise typer.Exit(1)

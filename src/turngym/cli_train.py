@@ -16,6 +16,8 @@ from turngym.types import Agent, Trajectory
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
 
+AGENTS = "random, tiny:NAME, hf:PATH, http://HOST:PORT/v1#MODEL, replay:FILE or record:FILE:AGENT"
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Settings to change, such as steps=20 or env.catalog=PATH."),
@@ -29,12 +31,18 @@ def train(
         Path | None, typer.Option(help="Folder of the run; default runs/RECIPE.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(help="A recipe whose environment, policy, sampling and evaluation to use."),
+    ] = None,
 ) -> None:
     """Train a policy with multi-turn RL.
 
     Examples:
 
         turngym train web_shop
+
+        turngym train mapo --on emotional_support
 
         turngym train web_shop steps=20 credit.method=rloo --out runs/try
 
@@ -45,8 +53,9 @@ def train(
     from turngym.trainers.curve import draw_curve
     from turngym.trainers.train import train as run_training
 
-    config = load_recipe(recipe, overrides or [])
-    folder = out or Path("runs") / Path(recipe).stem
+    config = load_recipe(recipe, overrides or [], on=on)
+    name = Path(recipe).stem if on is None else f"{Path(recipe).stem}-{Path(on).stem}"
+    folder = out or Path("runs") / name
     run = run_training(config, folder, resume=resume, report=typer.echo)
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes that torchrun started: the first one speaks
@@ -70,31 +79,42 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A checkpoint folder; default: the recipe's policy.")
     ] = None,
+    agent: Annotated[
+        str | None, typer.Option(help=f"Who plays instead of the policy: {AGENTS}.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the trajectories to this file.")] = None,
 ) -> None:
-    """Evaluate a policy on held-out tasks.
+    """Evaluate a policy, or any other agent, on held-out tasks.
 
     Examples:
 
         turngym eval web_shop
 
+        turngym eval web_shop --agent http://localhost:8000/v1#MODEL
+
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
     _say_loading()
+    from turngym.agents.load import load_agent
     from turngym.trainers.config import load_recipe
     from turngym.trainers.evaluate import evaluate as play
     from turngym.trainers.policy import Policy
 
     config = load_recipe(recipe, overrides or [])
     deterministic = config.rollout.deterministic
-    policy = Policy.load(config.policy, checkpoint, deterministic=deterministic)
     _refuse_existing(out)
+    if agent is None:
+        player = Policy.load(config.policy, checkpoint, deterministic=deterministic).agent
+    elif checkpoint is None:
+        player = load_agent(agent, deterministic=deterministic)
+    else:
+        raise ConfigError("--agent and --checkpoint both say who plays: give one of them")
     episodes = config.evaluation.episodes
     for temperature in config.evaluation.temperatures:
         with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
             found = play(
                 config.env.make,
-                policy.agent,
+                player,
                 split=config.evaluation.split,
                 episodes=episodes,
                 sampling=config.sampling.sampling(temperature=temperature),
@@ -116,9 +136,7 @@ def rollout(
     ] = None,
     agent: Annotated[
         str,
-        typer.Option(
-            help="expert, expert:NOISE, tiny:FAMILY, or a Hugging Face model name or folder."
-        ),
+        typer.Option(help=f"expert, expert:NOISE, {AGENTS}."),
     ] = "expert",
     episodes: Annotated[int, typer.Option(help="How many.", min=1)] = 8,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
@@ -272,9 +290,8 @@ def _agent(spec: str, make_env: Callable[[], TextEnv], seed: int) -> Agent:
         except ValueError:
             raise ConfigError(f"expert:NOISE takes a number from 0 to 1, got {rest!r}") from None
         return ScriptedAgent(expert_script(make_env(), noise=noise, seed=seed))
-    _say_loading()
-    from turngym.trainers.config import PolicyConfig
-    from turngym.trainers.policy import Policy
+    from turngym.agents.load import load_agent
 
-    agent: Agent = Policy.load(PolicyConfig(path=spec)).agent
-    return agent
+    if kind in ("tiny", "hf"):
+        _say_loading()
+    return load_agent(spec, deterministic=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from turngym.errors import ConfigError, closest
 
-__all__ = ["Config", "apply_overrides", "config_hash", "load_config", "parse"]
+__all__ = ["Config", "apply_overrides", "config_hash", "load_config", "parse", "read_toml"]
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -36,6 +36,15 @@ def load_config(kind: type[ConfigT], path: str | Path, overrides: Iterable[str] 
     Raises:
         ConfigError: no such file, TOML syntax, unknown key (with the closest match), wrong value.
     """
+    return parse(kind, apply_overrides(read_toml(path), overrides), source=str(path))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """What a settings file holds, unchecked.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, TOML syntax.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -43,10 +52,9 @@ def load_config(kind: type[ConfigT], path: str | Path, overrides: Iterable[str] 
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason}") from error
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return parse(kind, apply_overrides(data, overrides), source=str(path))
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ TurnGymError
 ├── MissingExtraError (ImportError)   an optional dependency; the message holds the pip line
 ├── ContextOverflow                   the conversation outgrew the model: the episode is truncated
 ├── AgentTimeoutError                 the agent used up its time: its own failure
+├── RunStopped                        a training run that cannot go on; nothing done so far is lost
+│   └── StorageFailure                the disk does not take what the run must write
 └── NotTheAgentsFault                 keeps an episode out of loss, baselines and success rates
     ├── EnvironmentFailure            status env_error
     ├── JudgeFailure                  status judge_error
@@ -34,7 +36,9 @@ __all__ = [
     "JudgeFailure",
     "MissingExtraError",
     "NotTheAgentsFault",
+    "RunStopped",
     "SimulatorFailure",
+    "StorageFailure",
     "TurnGymError",
     "UnknownNameError",
     "UsageError",
@@ -91,6 +95,14 @@ class ContextOverflow(TurnGymError):
 
 class AgentTimeoutError(TurnGymError):
     """The agent did not answer in its time; the episode ends with status `agent_timeout`."""
+
+
+class RunStopped(TurnGymError):
+    """A training run cannot go on: a full disk, numbers that stay non-finite. Says what is kept."""
+
+
+class StorageFailure(RunStopped):
+    """The disk does not take what a run must write."""
 
 
 class NotTheAgentsFault(TurnGymError):

@@ -23,7 +23,16 @@ from turngym.types import (
     TurnStatus,
 )
 
-__all__ = ["TrajectoryWriter", "dumps", "loads", "message_from", "message_to", "read_jsonl"]
+__all__ = [
+    "TrajectoryWriter",
+    "completion_from",
+    "completion_to",
+    "dumps",
+    "loads",
+    "message_from",
+    "message_to",
+    "read_jsonl",
+]
 
 
 def dumps(trajectory: Trajectory) -> str:
@@ -76,14 +85,14 @@ def read_jsonl(path: str | Path) -> Iterator[Trajectory]:
         DataError: no such file, or a malformed line before the last; names file and line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise DataError(f"cannot read trajectories from {path}: {error.strerror}") from error
     # Text after the last newline is a line that was being written when the run was killed.
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            yield loads(line)
-        except DataError as error:
+            yield loads(line.decode())
+        except (DataError, UnicodeDecodeError) as error:
             raise DataError(f"{path}, line {number}: {error}") from error
 
 
@@ -131,37 +140,45 @@ def message_from(data: Mapping[str, Any]) -> Message:
     return Message(**{**data, "tool_calls": calls})
 
 
-def _turn_to(turn: Turn) -> dict[str, Any]:
-    data = {item.name: getattr(turn, item.name) for item in fields(turn)}
-    completion = turn.completion
-    data["seen"] = [message_to(message) for message in turn.seen]
-    data["completion"] = {
+def completion_to(completion: Completion) -> dict[str, Any]:
+    """The completion as plain data."""
+    return {
         **{item.name: getattr(completion, item.name) for item in fields(completion)},
         "message": message_to(completion.message),
         "new_prompt_ids": completion.new_prompt_ids.tolist(),
         "reply_ids": completion.reply_ids.tolist(),
         "reply_logprobs": [float(f"{value:.9g}") for value in completion.reply_logprobs],
     }
+
+
+def completion_from(data: Mapping[str, Any]) -> Completion:
+    """The inverse of `completion_to`."""
+    return Completion(
+        **{
+            **data,
+            "message": message_from(data["message"]),
+            "new_prompt_ids": array("i", data["new_prompt_ids"]),
+            "reply_ids": array("i", data["reply_ids"]),
+            "reply_logprobs": array("f", data["reply_logprobs"]),
+        }
+    )
+
+
+def _turn_to(turn: Turn) -> dict[str, Any]:
+    data = {item.name: getattr(turn, item.name) for item in fields(turn)}
+    data["seen"] = [message_to(message) for message in turn.seen]
+    data["completion"] = completion_to(turn.completion)
     return data
 
 
 def _turn_from(data: Mapping[str, Any]) -> Turn:
-    raw = data["completion"]
-    completion = Completion(
-        **{
-            **raw,
-            "message": message_from(raw["message"]),
-            "new_prompt_ids": array("i", raw["new_prompt_ids"]),
-            "reply_ids": array("i", raw["reply_ids"]),
-            "reply_logprobs": array("f", raw["reply_logprobs"]),
-        }
-    )
     return Turn(
         **{
             **data,
             "seen": tuple(message_from(message) for message in data["seen"]),
-            "completion": completion,
+            "completion": completion_from(data["completion"]),
             "status": TurnStatus(data["status"]),
+            "drops": tuple(data.get("drops", ())),  # files of before it have none
         }
     )
 

@@ -173,6 +173,8 @@ class Turn:
     """Hash of the observable state in which the turn was sampled (GiGPO)."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """JSON-safe extras of the environment."""
+    drops: tuple[int, ...] = ()
+    """Numbers of the turns whose `seen` later prompts show empty, by this reply (ReSeek)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,10 +239,12 @@ class Context:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The whole conversation, oldest first."""
+        """The whole conversation, oldest first; what was dropped is empty."""
+        gone = {number for turn in self.turns for number in turn.drops}
         past: list[Message] = []
-        for turn in self.turns:
-            past.extend(turn.seen)
+        for number, turn in enumerate(self.turns):
+            # Empty, not absent: templates and tool calls want something between two replies.
+            past.extend(replace(m, content="") if number in gone else m for m in turn.seen)
             past.append(turn.completion.message)
         return (*past, *self.new)
 

@@ -3,6 +3,7 @@
 Importing this package registers ours.
 """
 
+from turngym.trainers.signals.follow_up import FollowUp, FollowUpConfig
 from turngym.trainers.signals.grounding import Grounding
 from turngym.trainers.signals.implicit_reward import ImplicitReward, ImplicitRewardConfig
 from turngym.trainers.signals.info_gain import InfoGain, InfoGainConfig
@@ -16,6 +17,8 @@ SIGNALS.add("values", "turngym.trainers.critic:Critic")
 __all__ = [
     "SIGNALS",
     "Columns",
+    "FollowUp",
+    "FollowUpConfig",
     "Grounding",
     "ImplicitReward",
     "ImplicitRewardConfig",

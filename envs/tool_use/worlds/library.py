@@ -7,21 +7,23 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from turngym.envs.tool_use.people import NAMES, TITLES
 from turngym.envs.tool_use.tasks import (
     Answer,
     Request,
     Split,
     Task,
-    Template,
     World,
     call,
     item,
+    templates,
     weighted,
 )
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
+from turngym.envs.tool_use.worlds.library_expert import serve
+from turngym.envs.tool_use.worlds.parts import CLOSING_RULE, KEPT, REFUSED, record, says
+from turngym.envs.tool_use.worlds.people import NAMES, TITLES
 from turngym.rewards.tool_checklist import ChecklistItem
-from turngym.rewards.tool_steps import Called, Changed, Says, Untouched
+from turngym.rewards.tool_steps import Called, Changed
 from turngym.types import ToolCall
 
 __all__ = ["LIBRARY", "find_book", "find_member", "give_back", "lend", "pay", "renew", "reserve"]
@@ -104,17 +106,11 @@ def pay(
 
 
 def _member(state: State, card: str) -> dict[str, Any]:
-    if card not in state["members"]:
-        raise RefusedError(f"there is no card {card[:80]!r}")
-    found: dict[str, Any] = state["members"][card]
-    return found
+    return record(state, "members", card, "card")
 
 
 def _book(state: State, book: str) -> dict[str, Any]:
-    if book not in state["books"]:
-        raise RefusedError(f"there is no book {book[:80]!r}")
-    found: dict[str, Any] = state["books"][book]
-    return found
+    return record(state, "books", book, "book")
 
 
 def _lent_to(state: State, card: str, book: str) -> dict[str, Any]:
@@ -183,13 +179,7 @@ class _Scene:
         return Answer(cues=("card",), says=f"My card is {self.card}.")
 
 
-def _says(id: str, question: str, *texts: str) -> ChecklistItem:
-    return item(id, question, Says(any_of=texts))
-
-
-_KEPT = item("kept", "Is everything left as it was when the agent answers?", Untouched())
 _OUT = ("is out", "not in", "on loan", "not available")
-_NO = ("cannot", "can't", "not possible", "sorry", "unable")
 
 
 def _lend(rng: random.Random, split: Split) -> Task:
@@ -205,7 +195,7 @@ def _lend(rng: random.Random, split: Split) -> Task:
     asks = Request(
         opening=f"Is {scene.titles[1]} in too?",
         items=weighted(
-            scene.looked(1), _says("told", "Does the agent say that it is out?", *_OUT), _KEPT
+            scene.looked(1), says("told", "Does the agent say that it is out?", *_OUT), KEPT
         ),
     )
     return Task(
@@ -228,7 +218,7 @@ def _refuse(rng: random.Random, split: Split) -> Task:
     wants = Request(
         opening=f"Please renew {scene.titles[0]}.",
         answers=(scene.tells_card,),
-        items=weighted(scene.looked(0), _says("no", "Does the agent refuse?", *_NO), _KEPT),
+        items=weighted(scene.looked(0), REFUSED, KEPT),
     )
     then = Request(
         opening=f"Then reserve {scene.titles[1]} for me.",
@@ -254,7 +244,7 @@ def _renew(rng: random.Random, split: Split) -> Task:
         ),
         Request(
             opening="What do I owe?",
-            items=weighted(_says("fee", "Does the agent tell the fee?", f"{fee} euro")),
+            items=weighted(says("fee", "Does the agent tell the fee?", f"{fee} euro")),
         ),
     )
     gold = (
@@ -279,7 +269,7 @@ def _fee(rng: random.Random, split: Split) -> Task:
         answers=(Answer(cues=(f"{fee}",), says="Yes, take it."),),
         items=weighted(
             scene.found(),
-            _says("asked", "Does the agent tell the fee before it is paid?", f"{fee} euro"),
+            says("asked", "Does the agent tell the fee before it is paid?", f"{fee} euro"),
             item(
                 "paid",
                 "Is the fee paid?",
@@ -291,7 +281,7 @@ def _fee(rng: random.Random, split: Split) -> Task:
     )
     thanks = Request(
         opening="Do I owe anything else?",
-        items=weighted(_says("nothing", "Does the agent say no?", "nothing", "no fee")),
+        items=weighted(says("nothing", "Does the agent say no?", "nothing", "no fee")),
     )
     gold = (call("pay", card=scene.card, amount=fee), scene.lending(0))
     return Task(
@@ -319,14 +309,13 @@ def _change(rng: random.Random, split: Split) -> Task:
         items=weighted(
             scene.found(),
             scene.looked(0),
-            _says("told", "Does the agent say that it is out?", *_OUT),
+            says("told", "Does the agent say that it is out?", *_OUT),
             scene.holds(1, "borrower", scene.card, after="member"),
         ),
     )
     return Task(split=split, state=scene.state, requests=(wants,), gold_calls=(scene.lending(1),))
 
 
-_TEMPLATES = {"lend": _lend, "refuse": _refuse, "renew": _renew, "fee": _fee, "change": _change}
 LIBRARY = World(
     name="library",
     policy=(
@@ -334,13 +323,13 @@ LIBRARY = World(
         "for a member, and look up the member before you lend. Members who owe more than 5 euros "
         "borrow nothing until they have paid: tell the fee in euros and ask before you charge it. A "
         "book that is reserved by another member, or was renewed already, cannot be renewed. If a "
-        "book is out, say that it is out and ask whether to reserve it. A message with a question "
-        "mark is taken as a question; any other message closes the user's request."
+        "book is out, say that it is out and ask whether to reserve it. " + CLOSING_RULE
     ),
     brief=(
         "Library. Ask the card. Do not renew what is reserved or renewed. If out, offer to reserve."
     ),
     toolbox=ToolBox((find_member, find_book, lend, give_back, renew, reserve, pay)),
-    templates={name: Template(name=name, build=build) for name, build in _TEMPLATES.items()},
+    templates=templates(_lend, _refuse, _renew, _fee, _change),
+    serve=serve,
     brief_templates=("lend", "refuse", "change"),
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 
-from turngym.envs.tool_use.clinic import CLINIC
-from turngym.envs.tool_use.library import LIBRARY
 from turngym.envs.tool_use.tasks import SPLITS, Split, Task, World
+from turngym.envs.tool_use.worlds.bank import BANK
+from turngym.envs.tool_use.worlds.clinic import CLINIC
+from turngym.envs.tool_use.worlds.hotel import HOTEL
+from turngym.envs.tool_use.worlds.library import LIBRARY
 from turngym.errors import UnknownNameError
 
 __all__ = ["WORLDS", "find_task", "is_offered", "task_ids"]
 
-WORLDS: dict[str, World] = {world.name: world for world in (CLINIC, LIBRARY)}
+WORLDS: dict[str, World] = {world.name: world for world in (BANK, CLINIC, HOTEL, LIBRARY)}
 
 
 def find_task(task_id: str) -> tuple[World, Task]:

@@ -7,21 +7,31 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from turngym.envs.tool_use.people import DOCTORS, NAMES
 from turngym.envs.tool_use.tasks import (
     Answer,
     Request,
     Split,
     Task,
-    Template,
     World,
     call,
     item,
+    templates,
     weighted,
 )
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
+from turngym.envs.tool_use.worlds.clinic_expert import serve
+from turngym.envs.tool_use.worlds.parts import (
+    CLOSING_RULE,
+    KEPT,
+    REFUSED,
+    YES,
+    YES_CUES,
+    record,
+    says,
+)
+from turngym.envs.tool_use.worlds.people import DOCTORS, NAMES
 from turngym.rewards.tool_checklist import ChecklistItem
-from turngym.rewards.tool_steps import Called, Changed, Says, Untouched
+from turngym.rewards.tool_steps import Called, Changed
 from turngym.types import ToolCall
 
 __all__ = ["CLINIC", "book", "cancel", "find_patient", "free_slots"]
@@ -63,8 +73,7 @@ def free_slots(state: State, doctor: str) -> list[dict[str, Any]]:
 @tool(writes=True)
 def book(state: State, patient: Patient, slot: Slot) -> str:
     """Book a free slot for a patient."""
-    if patient not in state["patients"]:
-        raise RefusedError(f"there is no patient {patient[:80]!r}")
+    record(state, "patients", patient, "patient")
     row = _slot(state, slot)
     if row["patient"] is not None:
         raise RefusedError(f"{slot} is taken")
@@ -83,10 +92,7 @@ def cancel(state: State, patient: Patient, slot: Slot) -> str:
 
 
 def _slot(state: State, slot: str) -> dict[str, Any]:
-    if slot not in state["slots"]:
-        raise RefusedError(f"there is no slot {slot[:80]!r}")
-    found: dict[str, Any] = state["slots"][slot]
-    return found
+    return record(state, "slots", slot, "slot")
 
 
 class _Scene:
@@ -154,23 +160,14 @@ class _Scene:
 
 def _confirmed(day: str) -> ChecklistItem:
     """The item that the agent asks before it writes."""
-    return item("asked", "Does the agent name the day?", Says(any_of=(day,)))
-
-
-_KEPT = item("kept", "Is everything left as it was when the agent answers?", Untouched())
-_REFUSED = item(
-    "no",
-    "Does the agent refuse?",
-    Says(any_of=("cannot", "can't", "not possible", "sorry", "unable")),
-)
-_YES = Answer(cues=("confirm", "shall i", "ok?", "right?"), says="Yes, please.")
+    return says("asked", "Does the agent name the day?", day)
 
 
 def _book(rng: random.Random, split: Split) -> Task:
     scene, day = _Scene(rng, split), rng.choice(DAYS)
     wants = Request(
         opening=f"I am {scene.name}. Book me with Dr {scene.first} on {day}.",
-        answers=(scene.tells_year, _YES),
+        answers=(scene.tells_year, YES),
         items=weighted(
             scene.found(),
             scene.looked(scene.first),
@@ -181,7 +178,7 @@ def _book(rng: random.Random, split: Split) -> Task:
     hour = scene.state["slots"][scene.slot(scene.first, day)]["hour"]
     when = Request(
         opening="At what time is it?",
-        items=weighted(item("told", "Does the agent tell the time?", Says(any_of=(f"{hour}:00",)))),
+        items=weighted(says("told", "Does the agent tell the time?", f"{hour}:00")),
     )
     return Task(
         split=split,
@@ -200,8 +197,8 @@ def _change(rng: random.Random, split: Split) -> Task:
         opening=f"I am {scene.name}. Book me with Dr {scene.first} on {day}.",
         answers=(
             scene.tells_year,
-            Answer(cues=_YES.cues, says=f"No, I changed my mind. Make it {other}."),
-            _YES,
+            Answer(cues=YES_CUES, says=f"No, I changed my mind. Make it {other}."),
+            YES,
         ),
         items=weighted(
             scene.found(),
@@ -225,12 +222,12 @@ def _late(rng: random.Random, split: Split) -> Task:
     scene.give(scene.second, day)
     wants = Request(
         opening=f"I am {scene.name}. Cancel my visit with Dr {scene.first}.",
-        answers=(scene.tells_year, _YES),
-        items=weighted(scene.found(), _REFUSED, _KEPT),
+        answers=(scene.tells_year, YES),
+        items=weighted(scene.found(), REFUSED, KEPT),
     )
     then = Request(
         opening=f"Then cancel my visit with Dr {scene.second}.",
-        answers=(scene.tells_year, _YES),
+        answers=(scene.tells_year, YES),
         items=weighted(_confirmed(day), scene.slot_held("cancelled", scene.second, day, None)),
     )
     return Task(
@@ -247,7 +244,7 @@ def _move(rng: random.Random, split: Split) -> Task:
     scene.give(scene.first, day)
     wants = Request(
         opening=f"I am {scene.name}. Move my visit with Dr {scene.first} to {other}.",
-        answers=(scene.tells_year, _YES),
+        answers=(scene.tells_year, YES),
         items=weighted(
             scene.found(),
             scene.looked(scene.first),
@@ -267,12 +264,12 @@ def _second(rng: random.Random, split: Split) -> Task:
     scene.give(scene.first, have)
     wants = Request(
         opening=f"I am {scene.name}. Book me with Dr {scene.first} on {day}.",
-        answers=(scene.tells_year, _YES),
-        items=weighted(scene.found(), _REFUSED, _KEPT),
+        answers=(scene.tells_year, YES),
+        items=weighted(scene.found(), REFUSED, KEPT),
     )
     then = Request(
         opening=f"Then book me with Dr {scene.second} on {day}.",
-        answers=(_YES,),
+        answers=(YES,),
         items=weighted(
             scene.looked(scene.second),
             _confirmed(day),
@@ -287,7 +284,6 @@ def _second(rng: random.Random, split: Split) -> Task:
     )
 
 
-_TEMPLATES = {"book": _book, "change": _change, "late": _late, "move": _move, "second": _second}
 CLINIC = World(
     name="clinic",
     policy=(
@@ -295,14 +291,13 @@ CLINIC = World(
         "birth first; ask for what is missing. Before you book, cancel or move a visit, name the day "
         "and ask the patient to confirm. A visit that is tomorrow (Tue) cannot be cancelled or moved. "
         "A patient has at most one visit per doctor. To move a visit, cancel it and book the new one. "
-        "A message with a question mark is taken as a question; any other message closes the "
-        "patient's request."
+        + CLOSING_RULE
     ),
     brief=(
         "Clinic, Monday. Ask the birth year. Ask to confirm the day before you write. No cancelling "
         "for Tue. One visit per doctor."
     ),
     toolbox=ToolBox((find_patient, free_slots, book, cancel)),
-    templates={name: Template(name=name, build=build) for name, build in _TEMPLATES.items()},
-    brief_templates=(),
+    templates=templates(_book, _change, _late, _move, _second),
+    serve=serve,
 )

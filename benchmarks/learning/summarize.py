@@ -1,0 +1,157 @@
+"""One table and one figure out of the finished runs of benchmarks/learning/run.py.
+
+    python benchmarks/learning/summarize.py
+
+Prints the table of docs/learning.md and draws docs/img/learning.png. Methods are compared at the
+same number of sampled tokens: the smallest that any run of the environment spent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+
+from jobs import ENVIRONMENTS, METHODS, SEEDS
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "learning"
+GOAL = 0.8
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Two-sided 95 % quantile of Student's t for the mean of so many seeds."""
+# Okabe-Ito, and a line style each, so that grey print tells them apart, too.
+STYLES = {
+    "grpo": ("#000000", "-"),
+    "gigpo": ("#E69F00", "--"),
+    "mapo": ("#0072B2", "-"),
+    "a2tgpo": ("#009E73", "-."),
+    "oprl": ("#CC79A7", "--"),
+    "spa": ("#D55E00", ":"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Held-out success of one run over sampled tokens."""
+
+    tokens: tuple[int, ...]
+    episodes: tuple[int, ...]
+    success: tuple[float, ...]
+    seconds: float
+
+    def at(self, tokens: float) -> float:
+        """Success after so many tokens, straight lines between evaluations."""
+        return _interpolated(self.tokens, self.success, tokens)
+
+    def episodes_to(self, goal: float) -> float:
+        """Episodes until the curve first reaches `goal`; infinite if it never does."""
+        points = list(zip(self.episodes, self.success, strict=True))
+        for (e0, s0), (e1, s1) in zip(points, points[1:], strict=False):
+            if s1 >= goal:
+                return e0 + (e1 - e0) * max(goal - s0, 0.0) / (s1 - s0) if s1 > s0 else e0
+        return math.inf
+
+
+def read(environment: str, method: str) -> list[Curve]:
+    """The finished runs, by seed."""
+    curves = []
+    for seed in SEEDS:
+        path = RESULTS / environment / f"{method}-{seed}.json"
+        data = json.loads(path.read_text()) if path.exists() else {"refused": "not run"}
+        if "refused" not in data:
+            rows = data["held_out"]
+            curves.append(
+                Curve(
+                    tokens=tuple(row["tokens"] for row in rows),
+                    episodes=tuple(row["episodes"] for row in rows),
+                    success=tuple(row["success"] for row in rows),
+                    seconds=data["seconds"],
+                )
+            )
+    return curves
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over seeds and half the width of its 95 % interval (Student's t)."""
+    if len(values) < 2:
+        return mean(values), math.nan
+    return mean(values), STUDENT[len(values)] * stdev(values) / math.sqrt(len(values))
+
+
+def table(environment: str) -> str:
+    """Markdown: a line per method."""
+    runs = {method: read(environment, method) for method in METHODS}
+    budget = min(curve.tokens[-1] for curves in runs.values() for curve in curves)
+    lines = [
+        f"`{environment}`, at {budget:,} sampled tokens:",
+        "",
+        "| method | seeds | start | held-out success | gain | episodes to 0.8 (median; reached) | seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for method, curves in runs.items():
+        if not curves:
+            lines.append(f"| {method} | 0 | | not run or refused | | | |")
+            continue
+        found, half = interval([curve.at(budget) for curve in curves])
+        gain, gain_half = interval([curve.at(budget) - curve.success[0] for curve in curves])
+        needed = [curve.episodes_to(GOAL) for curve in curves]
+        reached = sum(math.isfinite(each) for each in needed)
+        middle = f"{median(needed):,.0f}" if math.isfinite(median(needed)) else "never"
+        lines.append(
+            f"| {method} | {len(curves)} | {mean(c.success[0] for c in curves):.2f} "
+            f"| {found:.2f} ± {half:.2f} | {gain:+.2f} ± {gain_half:.2f} "
+            f"| {middle}; {reached} of {len(curves)} | {median(c.seconds for c in curves):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(path: Path) -> None:
+    """A panel per environment: mean over seeds, band from the lowest seed to the highest."""
+    from matplotlib.figure import Figure
+
+    shown = [e for e in ENVIRONMENTS if any(read(e, method) for method in METHODS)]
+    figure = Figure(figsize=(5.2 * len(shown), 4.2), layout="constrained")
+    for axes, environment in zip(
+        figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
+    ):
+        for method in METHODS:
+            curves = read(environment, method)
+            if not curves:
+                continue
+            colour, style = STYLES[method]
+            end = min(curve.tokens[-1] for curve in curves)
+            grid = [end * i / 100 for i in range(101)]
+            values = [[curve.at(x) for curve in curves] for x in grid]
+            axes.plot(grid, [mean(v) for v in values], style, color=colour, label=method)
+            axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values],
+                              color=colour, alpha=0.1, linewidth=0)  # fmt: skip
+        axes.axhline(GOAL, color="#767676", linewidth=0.6)
+        axes.set(title=environment, xlabel="sampled tokens", ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    first = figure.axes[0]
+    first.set_ylabel("held-out success, sampled")
+    first.legend(loc="lower right", frameon=False, ncols=2)
+    figure.savefig(path, dpi=130)
+
+
+def _interpolated(xs: Sequence[float], ys: Sequence[float], at: float) -> float:
+    for (x0, y0), (x1, y1) in zip(
+        zip(xs, ys, strict=True), zip(xs[1:], ys[1:], strict=True), strict=False
+    ):
+        if at <= x1:
+            return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
+    return ys[-1]
+
+
+def main() -> None:
+    for environment in ENVIRONMENTS:
+        if any(read(environment, method) for method in METHODS):
+            print(table(environment), end="\n\n")
+    draw(ROOT / "docs" / "img" / "learning.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Procedural bugs in real packages: transforms, and the tasks that they make."""
