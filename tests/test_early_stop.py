@@ -62,5 +62,5 @@ def test_a_run_stops_early_says_so_and_stays_stopped(tmp_path, tiny_path):
     assert labels == ["before-0", "during-0", "during-0", "after-0"]
     said.clear()
     train(settings, tmp_path, resume=True, report=said.append)
-    assert any("stopped early after 2 of 9 steps" in text for text in said)
+    assert any("2 of 9 steps are done (stopped early)" in text for text in said)
     assert [row["label"] for row in run.evaluations()] == labels

@@ -115,6 +115,7 @@ def test_the_command_line_runs_on_two_processes_and_checkpoints_cross_over(tmp_p
     # From one process to two and from two to one: the last two steps again.
     for folder in (alone, both):
         shutil.rmtree(folder / "checkpoints" / "step-000004")
+        (folder / "finished.json").unlink()
     two_processes(*command(alone, *more, "--resume"))
     train(config, both, resume=True, report=quiet)
     assert lines(both)[:2] == before[1][:2] and lines(alone)[:2] == before[0][:2]

@@ -120,6 +120,7 @@ def test_without_its_state_a_signal_would_go_another_way(tmp_path, model_path, m
     before = (tmp_path / "metrics.jsonl").read_bytes()
     last = checkpoint.latest(tmp_path)
     last.rename(last.with_name("lost.draft"))
+    (tmp_path / "finished.json").unlink()
     monkeypatch.setattr(checkpoint, "load_signals", lambda path: {})
     train(chosen, tmp_path, resume=True, report=quiet)
     assert (tmp_path / "metrics.jsonl").read_bytes() != before

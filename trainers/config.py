@@ -43,6 +43,9 @@ class EnvConfig(Config):
 
     id: str
     """A registered id, such as `turngym/WebShop-v0`."""
+    agents: Mapping[str, str] = Field(default_factory=dict)
+    """Agents that the environment talks to (simulated users, judges), by the name of its setting:
+    `simulator = "http://localhost:8000/v1#MODEL"`."""
 
     def make(self) -> TextEnv:
         """A fresh environment.
@@ -51,9 +54,11 @@ class EnvConfig(Config):
             ConfigError: a key that the environment does not take, with the closest one it does.
             UnknownNameError: no such id.
         """
+        from turngym.agents.load import load_agents
+
         options = self.model_extra or {}
         try:
-            return make(self.id, **options)
+            return make(self.id, **options, **load_agents(self.agents))
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
-from turngym.trainers.ledger import Credited, write_ledger
 from turngym.trainers.types import StepResult
 
 __all__ = ["Run"]
@@ -137,11 +136,6 @@ class Run:
         seconds = data.pop("seconds")
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
-
-    def log_credit(self, step: int, rows: Sequence[Credited]) -> None:
-        """Write what the credit method gave to the episodes of a step."""
-        path = self.folder / "credit" / f"step-{step:06d}.jsonl"
-        _storing(path, lambda: write_ledger(path, rows))
 
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""

@@ -32,7 +32,6 @@ from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.overlong import penalized
 from turngym.trainers.policy import Policy
 from turngym.trainers.progress import figures, line
-from turngym.trainers.recredit import ledger_of
 from turngym.trainers.run import Run
 from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.step import update
@@ -212,7 +211,6 @@ class _Training:
         if step == 0:
             require_turn_rewards(config, batch)
         credit = credit_method(config.credit)(batch)
-        self.run.log_credit(step, ledger_of(played.trajectories, batch, credit, config.credit))
         signals |= suite.learn(played.trajectories, batch, credit)
         credited = {name: float(value) for name, value in credit.metrics.items()}
         seen = figures(played.everyone, batch) | {"dropped_groups": float(dropped)}

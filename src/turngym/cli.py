@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from turngym import (
     __version__,
     cli_dpo,
+    cli_emobench,
     cli_envs,
     cli_new,
     cli_play,
@@ -34,6 +35,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
     "export": cli_dpo.export,
+    "emobench": cli_emobench.emobench,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
