@@ -137,7 +137,9 @@ class EvalConfig(Config):
 
     split: str = "test"
     episodes: int = Field(default=256, ge=0)
-    """0 switches evaluation off."""
+    """Tasks; 0 switches evaluation off."""
+    attempts: int = Field(default=1, ge=1)
+    """Episodes of each task; more than one gives pass@k and pass^k."""
     every: int = Field(default=0, ge=0)
     """Steps between evaluations while training; 0: only before and after."""
     temperatures: tuple[float, ...] = (1.0, 0.0)

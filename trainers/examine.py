@@ -57,6 +57,7 @@ def _play(run: Run, agent: Agent, temperature: float, name: str) -> Evaluation:
             split=config.evaluation.split,
             episodes=config.evaluation.episodes,
             sampling=config.sampling.sampling(temperature=temperature),
+            attempts=config.evaluation.attempts,
             seed=config.seed,
             config=config.rollout,
             on_episode=writer.write,

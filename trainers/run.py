@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
+from turngym.trainers.ledger import Credited, write_ledger
 from turngym.trainers.types import StepResult
 
 __all__ = ["Run"]
@@ -137,6 +138,11 @@ class Run:
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
 
+    def log_credit(self, step: int, rows: Sequence[Credited]) -> None:
+        """Write what the credit method gave to the episodes of a step."""
+        path = self.folder / "credit" / f"step-{step:06d}.jsonl"
+        _storing(path, lambda: write_ledger(path, rows))
+
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
         self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
@@ -209,7 +215,7 @@ def _finite(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
-    return value
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

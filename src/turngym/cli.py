@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from turngym import (
     __version__,
+    cli_credit,
     cli_dpo,
     cli_emobench,
     cli_envs,
@@ -34,6 +35,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": cli_train.train,
     "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
+    "credit": cli_credit.credit,
+    "rescore": cli_credit.rescore,
     "export": cli_dpo.export,
     "emobench": cli_emobench.emobench,
     "serve-search": cli_search.serve_search,

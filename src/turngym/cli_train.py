@@ -92,6 +92,8 @@ def evaluate(
 
         turngym eval web_shop --agent http://localhost:8000/v1#MODEL
 
+        turngym eval web_shop evaluation.attempts=8 evaluation.temperatures=[1.0]
+
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
     _say_loading()
@@ -109,15 +111,16 @@ def evaluate(
         player = load_agent(agent, deterministic=deterministic)
     else:
         raise ConfigError("--agent and --checkpoint both say who plays: give one of them")
-    episodes = config.evaluation.episodes
+    episodes = config.evaluation.episodes * config.evaluation.attempts
     for temperature in config.evaluation.temperatures:
         with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
             found = play(
                 config.env.make,
                 player,
                 split=config.evaluation.split,
-                episodes=episodes,
+                episodes=config.evaluation.episodes,
                 sampling=config.sampling.sampling(temperature=temperature),
+                attempts=config.evaluation.attempts,
                 seed=config.seed,
                 config=config.rollout,
                 on_episode=on_episode,
@@ -127,6 +130,10 @@ def evaluate(
             f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
             f"{found.turns:.1f} turns ({statuses})"
         )
+        for rate in found.passes:
+            typer.echo(
+                f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks"
+            )
 
 
 def rollout(
