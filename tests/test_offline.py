@@ -16,11 +16,11 @@ from turngym.rewards.catalog import find_reward, parse_rubric
 from turngym.rewards.reward import reward
 from turngym.serial import read_jsonl
 from turngym.trainers.batch import collate
+from turngym.trainers.bookkeeping import in_order
 from turngym.trainers.config import CreditSettings
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.ledger import Credited, read_ledger, write_ledger
 from turngym.trainers.offline import Recreditor, rescore, stored
-from turngym.trainers.recredit import in_order
 from turngym.trainers.train import train
 
 

@@ -16,12 +16,12 @@ from turngym.rewards.rubric import Rubric
 from turngym.serial import TrajectoryWriter, read_jsonl
 from turngym.trainers import checkpoint as checkpoints
 from turngym.trainers.batch import collate
+from turngym.trainers.bookkeeping import attach, credit_again, in_order, ledger_of, missing
 from turngym.trainers.config import CreditSettings, TrainConfig
 from turngym.trainers.credit import CREDITS, credit_method
 from turngym.trainers.ledger import Credited, read_ledger
 from turngym.trainers.measure import open_suite
 from turngym.trainers.policy import Policy
-from turngym.trainers.recredit import attach, in_order, ledger_of, missing, recredit
 from turngym.trainers.signals import Suite
 from turngym.types import Trajectory
 
@@ -103,7 +103,7 @@ class Recreditor:
         """
         trajectories, ledger = rollout.trajectories(), rollout.ledger()
         if not missing(self.needs, ledger):
-            return trajectories, recredit(trajectories, self.chosen, ledger)
+            return trajectories, credit_again(trajectories, self.chosen, ledger)
         suite = self._suite
         batch = attach(collate(trajectories), trajectories, ledger)
         batch = replace(batch, old_logprobs=batch.sampled_logprobs)

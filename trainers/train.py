@@ -19,6 +19,7 @@ import torch
 from turngym.errors import ConfigError, NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
+from turngym.trainers.bookkeeping import ledger_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
 from turngym.trainers.evidence import Evidence
@@ -211,6 +212,7 @@ class _Training:
         if step == 0:
             require_turn_rewards(config, batch)
         credit = credit_method(config.credit)(batch)
+        self.run.log_credit(step, ledger_of(played.trajectories, batch, credit, config.credit))
         signals |= suite.learn(played.trajectories, batch, credit)
         credited = {name: float(value) for name, value in credit.metrics.items()}
         seen = figures(played.everyone, batch) | {"dropped_groups": float(dropped)}

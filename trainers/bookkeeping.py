@@ -1,4 +1,4 @@
-"""Credit of stored episodes by any method, after the fact.
+"""From episodes, batches and credit to a ledger and back.
 
 Legend: N tokens, K turns, B trajectories.
 """
@@ -20,10 +20,10 @@ from turngym.trainers.ledger import Credited, Row, Rows
 from turngym.trainers.types import Credit, TurnBatch
 from turngym.types import Trajectory
 
-__all__ = ["attach", "in_order", "ledger_of", "missing", "recredit"]
+__all__ = ["attach", "credit_again", "in_order", "ledger_of", "missing"]
 
 
-def recredit(
+def credit_again(
     trajectories: Sequence[Trajectory], chosen: CreditSettings, ledger: Iterable[Credited] = ()
 ) -> list[Credited]:
     """What a credit method makes of episodes, in the order of `in_order`.
