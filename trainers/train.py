@@ -9,6 +9,7 @@ models of signals needs restoring.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +37,7 @@ from turngym.trainers.progress import figures, line
 from turngym.trainers.run import Run
 from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.step import update
-from turngym.trainers.team import Team, open_team
+from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, StepResult, TurnBatch
 
 __all__ = ["train"]
@@ -66,7 +67,7 @@ def train(
             return run
     if config.threads:
         torch.set_num_threads(config.threads)
-    team = open_team()
+    team = _open_team()
     try:
         return _Training(config, folder, resume, report, team).go_on()
     finally:
@@ -236,6 +237,16 @@ class _Training:
             checkpoint.save(self.run.folder, *models, state, keep, states)
 
         self.team.first(write)
+
+
+def _open_team() -> Team:
+    """The team that the environment speaks of: torchrun and `accelerate launch` start several
+    processes and tell each of them its rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        from turngym.trainers.shard import Ranks
+
+        return Ranks()
+    return Team()
 
 
 def _refuse_a_race(config: TrainConfig, team: Team) -> None:
