@@ -191,3 +191,28 @@ def test_demo_episodes_have_at_most_400_tokens_headers_included():
     )
     assert max(len(collate([episode]).token_ids) for episode in played) <= 400
     assert all(episode.success for episode in played)
+
+
+def test_information_gain_takes_the_references_of_the_environment():
+    from turngym.agents.tiny import tiny_model
+    from turngym.trainers.signals.info_gain import InfoGain, InfoGainConfig
+    from turngym.trainers.signals.signal import Models
+
+    env = turngym.make("turngym/ConversationalQA-v0", size="demo")
+    groups = [Group(key=id, task_id=id, seed=0) for id in env.tasks("train")[:12]]
+    agent = DemonstratingAgent(lambda context: expert(context.messages), TOKENIZER)
+    played = rollout(
+        lambda: turngym.make("turngym/ConversationalQA-v0", size="demo"), agent, groups
+    )
+    models = Models(policy=tiny_model(), tokenizer=TOKENIZER, initial=tiny_model, max_tokens=2048)
+    gain = InfoGain(InfoGainConfig(template="<answer> {answer} </answer>"), models)
+    assert gain.refusal([episode.privileged for episode in played]) == ""
+    batch = collate(played)
+    found = gain.columns(played, batch, models)
+    exists = found.turn["info_gain_mask"].tolist()
+    expected = []
+    for episode in played:
+        searches = len(episode.turns) - 1
+        known = bool(episode.privileged.references)
+        expected += [known] * searches + [False]  # nothing is asked after the last turn
+    assert exists == expected and any(exists) and not all(exists)
