@@ -49,3 +49,11 @@ def test_the_supervised_start_leaves_room_on_unseen_people():
     )
     assert found.episodes == found.counted == 68
     assert 0.15 <= found.success.value <= 0.65
+
+
+@pytest.mark.slow
+def test_training_improves_it(tmp_path):
+    small = ["steps=20", "evaluation.temperatures=[1.0]"]
+    run = train(load_recipe("emotional_support", small), tmp_path, report=quiet)
+    success = {line["label"]: line["success"]["value"] for line in run.evaluations()}
+    assert success["after-1"] >= success["before-1"] + 0.15
