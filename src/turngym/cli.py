@@ -14,8 +14,10 @@ from turngym import (
     __version__,
     cli_emobench,
     cli_envs,
+    cli_formats,
     cli_new,
     cli_play,
+    cli_report,
     cli_search,
     cli_swe,
     cli_train,
@@ -33,6 +35,12 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": cli_train.train,
     "eval": cli_train.evaluate,
     "emobench": cli_emobench.emobench,
+    "report": cli_report.report,
+    "view": cli_report.view,
+    "plot": cli_report.plot,
+    "diff": cli_report.diff,
+    "export": cli_formats.export,
+    "import": cli_formats.import_,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
