@@ -25,8 +25,17 @@ def test_the_checkpoint_loads_and_is_small():
 
 @pytest.mark.parametrize(
     "overrides",
-    [[], ["credit.method=mapo"], ["signals.follow_up.as_reward=true", "credit.method=mapo"]],
-    ids=["grpo", "mapo", "mapo on follow-ups"],
+    [
+        [],
+        ["credit.method=mapo"],
+        ["credit.method=mapo", "signals.follow_up.as_reward=true"],
+        [
+            "rewards.terminal_emotion=1",
+            "rewards.emotion_potential=1",
+            "rewards.repetition_guard=0.2",
+        ],
+    ],
+    ids=["grpo", "mapo", "mapo on follow-ups", "rewards by name"],
 )
 def test_the_recipe_trains_two_steps(overrides, tmp_path):
     config = load_recipe("emotional_support", [*SMALL, *overrides])
