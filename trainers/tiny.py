@@ -58,7 +58,7 @@ FAMILIES.add(
 FAMILIES.add(
     "emotional_support",
     Family(
-        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=175
+        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=400
     ),
 )
 
