@@ -41,6 +41,9 @@ class EnvConfig(Config):
 
     id: str
     """A registered id, such as `turngym/WebShop-v0`."""
+    agents: Mapping[str, str] = Field(default_factory=dict)
+    """Agents that the environment talks to (simulated users, judges), by the name of its setting:
+    `simulator = "http://localhost:8000/v1#MODEL"`."""
 
     def make(self) -> TextEnv:
         """A fresh environment.
@@ -49,9 +52,11 @@ class EnvConfig(Config):
             ConfigError: a key that the environment does not take, with the closest one it does.
             UnknownNameError: no such id.
         """
+        from turngym.agents.load import load_agents
+
         options = self.model_extra or {}
         try:
-            return make(self.id, **options)
+            return make(self.id, **options, **load_agents(self.agents))
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise
@@ -141,6 +146,9 @@ class TrainConfig(Config):
     group_size: int = Field(default=8, ge=1)
     min_group_size: int = Field(default=1, ge=1)
     """Groups in which fewer episodes count, because the others broke, are left out of the step."""
+    outage_wait_s: float = Field(default=30, ge=0)
+    """When all episodes of a step are lost to a judge, a simulator or a server, it is played again
+    after so many seconds, three times at most."""
     mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
@@ -149,6 +157,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    details_per_step: int = Field(default=4, ge=0)
+    """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
     threads: int = Field(default=0, ge=0)
