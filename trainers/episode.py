@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
@@ -87,6 +89,8 @@ class RolloutConfig(Config):
     """Episodes alive at once."""
     deterministic: bool = True
     """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
+    max_staleness: int = Field(default=0, ge=0, le=1)
+    """1: while the optimizer works on a batch the next one is played with the weights of before."""
     act_timeout_s: float = 600.0
     """Time for one reply; beyond it the episode ends as `agent_timeout`."""
     step_timeout_s: float = 120.0
