@@ -200,20 +200,18 @@ class Episode:
         self._reward_sum = 0.0
         self._exchange = 0
 
-    async def run(self, on_end: Callable[[Trajectory], None]) -> Trajectory:
-        """The trajectory, whatever happens; `on_end` sees it also when the run is cancelled."""
+    async def run(self, on_cancel: Callable[[Trajectory], None]) -> Trajectory:
+        """The trajectory, whatever happens; `on_cancel` gets it when the run is cancelled."""
         error = ""
         try:
             status = await self._play()
         except asyncio.CancelledError:
-            on_end(self._end(EpisodeStatus.CANCELLED, ""))
+            on_cancel(self._end(EpisodeStatus.CANCELLED, ""))
             raise
         except Exception as failure:
             # The boundary: a part written by others broke. Its episode says so, others go on.
             status, error = self._status_of(failure), traceback.format_exc()
-        trajectory = self._end(status, error)
-        on_end(trajectory)
-        return trajectory
+        return self._end(status, error)
 
     def _status_of(self, failure: Exception) -> EpisodeStatus:
         for kind, status in STATUS_OF_ERROR:

@@ -23,6 +23,7 @@ from turngym.trainers.batch import collate
 from turngym.trainers.bookkeeping import ledger_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
+from turngym.trainers.details import details
 from turngym.trainers.evidence import Evidence
 from turngym.trainers.examine import examine, examine_expert, stalled
 from turngym.trainers.explore import Explorer, Played
@@ -96,12 +97,13 @@ class _Training:
             # Signals look at whole weights.
             seen = self.policy.actor if team.sharded else self.policy.model
             self.suite = team.first_keeps(lambda: open_suite(config, self.policy, tasks, seen))
+        rubric = config.rewards.rubric()
         # Only now, when everything that a mistake could break has been loaded.
         opened = team.first_keeps(lambda: self._open(folder, resume))
         self.run = opened or Run(folder, config)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
-        self.explorer = Explorer(self.run, self.policy, tasks, team, self.report)
+        self.explorer = Explorer(self.run, self.policy, tasks, rubric, team, self.report)
         self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
@@ -177,6 +179,8 @@ class _Training:
         rate = learning_rate(config.optimizer, step, config.steps)
         self.optimizer.set_rate(rate)
         done = update(self.policy.model, self.optimizer, batch, credit, config, step, self.team)
+        told = details(played.trajectories, credit, done, config)
+        self.team.first(lambda: self.run.log_details(step, told))
         skipped = ("policy",) * (done.skipped > 0) + skipped_signals(metrics)
         if skipped and self.team.rank == 0:
             evidence = Evidence(

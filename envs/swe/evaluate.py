@@ -16,10 +16,11 @@ from turngym.envs.swe.grading import Grade, grade
 from turngym.envs.swe.parsers import Results, Status, parser_of, region
 from turngym.envs.swe.patches import apply_patch, fault_of, files_of
 from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.scrub import scrub
 from turngym.envs.swe.sealed import SealedResult, is_test_support, run_sealed, seals
 from turngym.envs.swe.tasks import Task
 from turngym.envs.swe.verdict import InstanceResult, Verdict
-from turngym.errors import InfraFailure, InfraTimeout
+from turngym.errors import InfraFailure, InfraTimeout, NotTheAgentsFault
 
 __all__ = ["EvalSettings", "evaluate", "judge", "spec_of"]
 
@@ -58,7 +59,7 @@ def evaluate(
         return _evaluate(task, prediction, patch, settings, seed, began)
     except InfraTimeout as error:
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=f"time-out: {error}")
-    except InfraFailure as error:
+    except NotTheAgentsFault as error:
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=str(error))
 
 
@@ -124,6 +125,8 @@ def _evaluate(
 
 def _prepare(box: DockerSandbox, task: Task, seed: Snapshot | None) -> Snapshot:
     """Bring the container to the state in which the agent began."""
+    if task.files is None:
+        scrub(box)  # code under test could look for the fix, too
     if task.bug_patch and not apply_patch(box, task.bug_patch).method:
         raise InfraFailure(f"the bug of {task.instance_id} does not apply to {task.image}")
     return box.snapshot() if seed is None or task.bug_patch else seed
