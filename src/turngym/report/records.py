@@ -14,7 +14,7 @@ from turngym.triage import triage
 from turngym.triage.texts import shorten
 from turngym.types import Message, Trajectory, Turn
 
-__all__ = ["Card", "Credits", "Record", "card", "record"]
+__all__ = ["Card", "Credits", "Record", "TurnRecord", "card", "record"]
 
 MAX_TEXT = 20_000
 """Longer messages keep their beginning and their end."""
