@@ -149,6 +149,12 @@ class EvalConfig(Config):
     """Stop after so many evaluations in a row without a better success at the first temperature;
     0: never."""
 
+    @model_validator(mode="after")
+    def _patience_counts_evaluations(self) -> EvalConfig:
+        if self.patience and not self.every:
+            raise ValueError("patience counts evaluations while training: set evaluation.every")
+        return self
+
 
 class OverlongConfig(Config):
     """DAPO's soft penalty for long replies (arXiv 2503.14476 equation 13), over an episode.
