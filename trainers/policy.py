@@ -104,7 +104,7 @@ def _recompute(model: Any) -> None:
     from torch.utils.checkpoint import checkpoint
 
     for block in blocks(model):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _copy(model: Any) -> Any:
@@ -128,7 +128,7 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_alpha=config.alpha,
         target_modules=target,
     )
     with warnings.catch_warnings(), torch.random.fork_rng():

@@ -161,7 +161,7 @@ class InfoGain(Signal[InfoGainConfig]):
                 for answer in answers
             ]
             scores = branch_scores(models.policy, trunk, branches)
-            parts += [self._level(own) for own in scores.split([len(each) for each in mine])]
+            parts += [self._level(own) for own in torch.split(scores, [len(each) for each in mine])]
         return torch.stack(parts)
 
     def _level(self, scores: Tensor) -> Tensor:
