@@ -119,22 +119,26 @@ class _Runner:
             # Everyone is announced before anyone asks, so that no batch can leave too early.
             for group, index in members:
                 self._begin(f"{group.key}/{index}")
-        async with asyncio.TaskGroup() as tasks:
-            running = []
-            for group, index in members:
-                await free.acquire()
-                episode = Episode(
-                    group=group,
-                    member=index,
-                    origin=self._origin(group, executor),
-                    agent=self.agent,
-                    config=self.config,
-                    executor=executor,
-                )
-                if not self.config.deterministic:
-                    self._begin(episode.key)
-                running.append(tasks.create_task(self._one(episode, executor)))
-                running[-1].add_done_callback(lambda _: free.release())
+        running = []
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for group, index in members:
+                    await free.acquire()
+                    episode = Episode(
+                        group=group,
+                        member=index,
+                        origin=self._origin(group, executor),
+                        agent=self.agent,
+                        config=self.config,
+                        executor=executor,
+                    )
+                    if not self.config.deterministic:
+                        self._begin(episode.key)
+                    running.append(tasks.create_task(self._one(episode, executor)))
+                    running[-1].add_done_callback(lambda _: free.release())
+        except ExceptionGroup as broken:
+            # Episodes end as trajectories; what comes out here is the caller's, such as a full disk.
+            raise broken.exceptions[0] from None
         return [task.result() for task in running]
 
     async def _one(self, episode: Episode, executor: ThreadPoolExecutor) -> Trajectory:

@@ -55,6 +55,22 @@ FAMILIES.add(
     "web_shop",
     Family(env_id="turngym/WebShop-v0", settings={"size": "demo"}, noise=0.35, steps=1400),
 )
+FAMILIES.add(
+    "emotional_support",
+    Family(
+        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=400
+    ),
+)
+FAMILIES.add(
+    "swe",  # needs Docker: every demonstration is played and graded in containers
+    Family(
+        env_id="turngym/SWE-v0",
+        settings={"tasks": "tiny", "actions": "bash", "max_turns": 5},
+        noise=0.5,
+        episodes=96,
+        steps=180,
+    ),
+)
 
 # Environments whose words the tokenizer knows, with a checkpoint or without.
 _SPOKEN: tuple[tuple[str, dict[str, Any], int], ...] = (

@@ -1,11 +1,14 @@
 """`turngym swe`: evaluate patches in sandboxes that cannot be fooled."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["app", "evaluate_command", "report", "validate"]
+if TYPE_CHECKING:
+    from turngym.envs.sandbox.images import Images
+
+__all__ = ["app", "evaluate_command", "report", "run_command", "synth", "validate"]
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -15,7 +18,17 @@ Workers = Annotated[int, typer.Option(min=1, help="Answers evaluated at the same
 RunId = Annotated[str, typer.Option(help="Name of the run in file names.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Runs per answer; differing verdicts are flaky.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds for the tests of one answer.")]
+Disk = Annotated[
+    float,
+    typer.Option("--disk-gb", min=0, help="Pull missing images, and keep them below this; 0: off."),
+]
 Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
+
+
+def _images(disk_gb: float) -> "Images | None":
+    from turngym.envs.sandbox.images import Images
+
+    return Images(int(disk_gb * 1e9)) if disk_gb else None
 
 
 @app.command("eval")
@@ -29,6 +42,7 @@ def evaluate_command(
     repeat: Repeat = 1,
     timeout: Timeout = 1800.0,
     sealed: Annotated[bool, typer.Option(help="Use both graders.")] = True,
+    disk: Disk = 0.0,
     split: Split = "test",
 ) -> None:
     """Evaluate predictions and write SWE-bench's reports."""
@@ -50,7 +64,7 @@ def evaluate_command(
             workers=workers,
             resume=resume,
             repeat=repeat,
-            evaluation=EvalSettings(timeout_s=timeout, sealed=sealed),
+            evaluation=EvalSettings(timeout_s=timeout, sealed=sealed, images=_images(disk)),
         ),
         progress=lambda result: typer.echo(f"{result.instance_id}: {result.verdict.value}"),
     )
@@ -66,6 +80,7 @@ def validate(
     workers: Workers = 1,
     repeat: Repeat = 1,
     timeout: Timeout = 1800.0,
+    disk: Disk = 0.0,
     split: Split = "test",
 ) -> None:
     """Check every task: the reference fix must resolve it, and doing nothing must not.
@@ -77,9 +92,8 @@ def validate(
     from turngym.envs.swe.validate import validate_tasks
 
     tasks = load_tasks(dataset, split=split)
-    checks = validate_tasks(
-        tasks, workers=workers, repeat=repeat, settings=EvalSettings(timeout_s=timeout)
-    )
+    settings = EvalSettings(timeout_s=timeout, images=_images(disk))
+    checks = validate_tasks(tasks, workers=workers, repeat=repeat, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     for name in ("valid", "invalid", "flaky"):
         ids = [check.instance_id for check in checks if check.outcome == name]
@@ -90,6 +104,71 @@ def validate(
             typer.echo(f"  {check.instance_id}: {check.reason}")
     if any(check.outcome != "valid" for check in checks):
         raise typer.Exit(1)
+
+
+@app.command("run")
+def run_command(
+    agent: Annotated[
+        str,
+        typer.Option(help="gold, expert (bundled tasks), or what `turngym rollout --agent` takes."),
+    ],
+    dataset: Annotated[
+        str, typer.Option(help="`bundled`, `tiny`, or a file of task rows.")
+    ] = "bundled",
+    out: Out = Path("swe-run"),
+    actions: Annotated[str, typer.Option(help="bash, tools or xml (R2E-Gym's form).")] = "bash",
+    model: Annotated[str | None, typer.Option(help="Its name in reports; default: AGENT.")] = None,
+    run_id: RunId = "run",
+    workers: Workers = 1,
+    resume: Annotated[bool, typer.Option(help="Keep finished episodes of a former run.")] = False,
+    max_turns: Annotated[int, typer.Option(min=1, help="Turns of one episode.")] = 30,
+    timeout: Timeout = 1800.0,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Keys sampling and mistakes.")] = 0,
+) -> None:
+    """Let an agent work on tasks: trajectories, predictions, verdicts and the run report.
+
+    Examples:
+
+        turngym swe run --agent gold --dataset tiny --out runs/gold
+
+        turngym swe run --agent http://localhost:8000/v1#MODEL --dataset tasks.jsonl --workers 4
+    """
+    from turngym.envs.swe.evaluate import EvalSettings
+    from turngym.envs.swe.presets import PRESETS
+    from turngym.envs.swe.run import load_tasks, summarise
+    from turngym.errors import UnknownNameError
+    from turngym.trainers.swe import AgentRun, load_player, run_agent
+    from turngym.types import Sampling
+
+    if actions not in PRESETS:
+        raise UnknownNameError("form of actions", actions, PRESETS)
+    tasks = load_tasks(dataset)
+    settings = AgentRun(
+        out=out,
+        model=model or agent,
+        run_id=run_id,
+        workers=workers,
+        resume=resume,
+        actions=actions,
+        max_turns=max_turns,
+        seed=seed,
+        sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+        evaluation=EvalSettings(timeout_s=timeout),
+    )
+    report = run_agent(
+        tasks,
+        dataset,
+        load_player(agent, tasks, actions, seed),
+        settings,
+        progress=lambda episode, verdict: typer.echo(
+            f"{episode.task_id}: {verdict}, {len(episode.turns)} turns"
+        ),
+    )
+    typer.echo(summarise(report))
+    if report["infra_failure_instances"]:
+        raise typer.Exit(3)
 
 
 @app.command()
