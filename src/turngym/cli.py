@@ -10,7 +10,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
+from turngym import (
+    __version__,
+    cli_credit,
+    cli_dpo,
+    cli_emobench,
+    cli_envs,
+    cli_formats,
+    cli_new,
+    cli_play,
+    cli_report,
+    cli_search,
+    cli_swe,
+    cli_train,
+)
 from turngym.errors import NotTheAgentsFault, RunStopped, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -22,7 +35,18 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "rollout": cli_train.rollout,
     "sft": cli_train.sft,
     "train": cli_train.train,
+    "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
+    "credit": cli_credit.credit,
+    "rescore": cli_credit.rescore,
+    "merge": cli_dpo.merge,
+    "emobench": cli_emobench.emobench,
+    "report": cli_report.report,
+    "view": cli_report.view,
+    "plot": cli_report.plot,
+    "diff": cli_report.diff,
+    "export": cli_formats.export,
+    "import": cli_formats.import_,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
