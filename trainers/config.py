@@ -90,6 +90,9 @@ class PolicyConfig(Config):
     lora: LoraConfig | None = None
     """Train adapters and leave the weights of the model as they are."""
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    vllm: Mapping[str, Any] | None = None
+    """Sample with a vLLM engine in process instead of our own loop. The keys, such as
+    gpu_memory_utilization = 0.4, are those of `VLLMAgent` and of vLLM's AsyncEngineArgs."""
 
 
 class SamplingConfig(Config):
