@@ -11,7 +11,7 @@ from typing import Any
 
 from turngym.errors import InfraFailure, InfraTimeout, MissingExtraError
 
-__all__ = ["LABEL", "client", "image_id", "owner", "reap", "remove", "translated"]
+__all__ = ["LABEL", "client", "image_id", "is_podman", "owner", "reap", "remove", "translated"]
 
 LABEL = "turngym.sandbox"
 """Label of every container that turngym starts; its value is the owner."""
@@ -42,6 +42,13 @@ def client() -> Any:
     atexit.register(made.close)
     reap(made)
     return made
+
+
+@functools.cache
+def is_podman() -> bool:
+    """Whether Podman answers, whose tmpfs knows no owner."""
+    parts = client().version().get("Components") or ()
+    return any("podman" in str(part.get("Name", "")).lower() for part in parts)
 
 
 def _knock(address: str) -> None:
