@@ -4,6 +4,7 @@ import atexit
 import functools
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,12 +113,17 @@ def remove(docker_client: Any, container: str) -> None:
     """Remove one container, running or not; one that is already going is fine."""
     import docker.errors
 
-    try:
-        docker_client.api.remove_container(container, force=True, v=True)
-    except (docker.errors.NotFound, docker.errors.APIError) as error:
-        # The daemon may be removing it at this moment, which is what was asked for.
-        if error.status_code not in (404, 409):
-            raise
+    for attempt in range(40):
+        try:
+            docker_client.api.remove_container(container, force=True, v=True)
+            return
+        except docker.errors.APIError as error:
+            # The daemon may be removing it at this moment, which is what was asked for.
+            if error.status_code in (404, 409):
+                return
+            if "improper" not in str(error) or attempt == 39:
+                raise
+            time.sleep(0.05)  # Podman calls a container that is just stopping "improper"
 
 
 def _dead(label: str) -> bool:
