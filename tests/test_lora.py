@@ -117,7 +117,7 @@ def test_merged_weights_say_what_the_adapter_says(tmp_path, tiny_path):
 def test_adapters_without_their_settings_are_refused(tmp_path, tiny_path):
     train(adapted(tiny_path).model_copy(update={"steps": 1}), tmp_path, report=quiet)
     saved = checkpoint.latest(tmp_path)
-    with pytest.raises(ConfigError, match="turngym export"):
+    with pytest.raises(ConfigError, match="turngym merge"):
         Policy.load(PolicyConfig(path=str(tiny_path)), saved)
 
 

@@ -14,6 +14,7 @@ from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers.losses import ClipConfig
 from turngym.trainers.rollout import RolloutConfig
+from turngym.trainers.rubrics import RewardsConfig
 from turngym.types import Sampling
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-PLACE = ("env", "policy", "sampling", "evaluation")
+PLACE = ("env", "rewards", "policy", "sampling", "evaluation")
 """Tables of a recipe that say where an agent learns; the others say how."""
 
 
@@ -169,6 +170,8 @@ class TrainConfig(Config):
     env: EnvConfig
     policy: PolicyConfig
     credit: CreditSettings = CreditSettings()
+    rewards: RewardsConfig = RewardsConfig()
+    """Rewards by name; empty leaves what the environment pays."""
     signals: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """Settings of signals by name; those that the credit method needs are made anyway."""
     loss: ClipConfig = ClipConfig()
@@ -197,6 +200,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    details_per_step: int = Field(default=4, ge=0)
+    """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
     loggers: tuple[str, ...] = ()
@@ -239,8 +244,8 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, on: str | None = No
     Args:
         name: A recipe.
         overrides: Settings to change, last of all.
-        on: Another recipe, which says where: its tables `env`, `policy`, `sampling` and
-            `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
+        on: Another recipe, which says where: its tables `env`, `rewards`, `policy`,
+            `sampling` and `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
             trains with MAPO's credit, loss and optimizer in the tool-use environment.
 
     Raises:

@@ -200,20 +200,18 @@ class Episode:
         self._reward_sum = 0.0
         self._exchange = 0
 
-    async def run(self, on_end: Callable[[Trajectory], None]) -> Trajectory:
-        """The trajectory, whatever happens; `on_end` sees it also when the run is cancelled."""
+    async def run(self, on_cancel: Callable[[Trajectory], None]) -> Trajectory:
+        """The trajectory, whatever happens; `on_cancel` gets it when the run is cancelled."""
         error = ""
         try:
             status = await self._play()
         except asyncio.CancelledError:
-            on_end(self._end(EpisodeStatus.CANCELLED, ""))
+            on_cancel(self._end(EpisodeStatus.CANCELLED, ""))
             raise
         except Exception as failure:
             # The boundary: a part written by others broke. Its episode says so, others go on.
             status, error = self._status_of(failure), traceback.format_exc()
-        trajectory = self._end(status, error)
-        on_end(trajectory)
-        return trajectory
+        return self._end(status, error)
 
     def _status_of(self, failure: Exception) -> EpisodeStatus:
         for kind, status in STATUS_OF_ERROR:
@@ -255,8 +253,8 @@ class Episode:
         )
         seed = derive(self.group.seed, self.member, len(self._turns))
         self._acting = True
-        act = self.agent.act(context, sampling=self.group.sampling, seed=seed)
-        completion = await asyncio.wait_for(act, self._time_for(self.config.act_timeout_s))
+        async with asyncio.timeout(self._time_for(self.config.act_timeout_s)):
+            completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
         check_completion(self.agent, completion)
         self._acting = False
         return completion
@@ -264,14 +262,14 @@ class Episode:
     async def _step(self, env: TextEnv, message: Message) -> Any:
         astep = getattr(env, "astep", None)
         if astep is not None:
-            limit = self._time_for(self.config.step_timeout_s)
-            return await asyncio.wait_for(astep(message), limit)
+            async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+                return await astep(message)
         return await self._in_thread(lambda: env.step(message))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         future = self._step_at_work = self._executor.submit(work)
-        limit = self._time_for(self.config.step_timeout_s)
-        return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+            return await asyncio.wrap_future(future)
 
     def _time_for(self, limit_s: float) -> float:
         left = self._started + self.config.episode_timeout_s - time.perf_counter()

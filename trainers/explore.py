@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from turngym.errors import NotTheAgentsFault, StorageFailure
+from turngym.rewards.rubric import Rubric
 from turngym.serial import read_jsonl
 from turngym.trainers.plan import mixed, plan, refill
 from turngym.trainers.policy import Policy
@@ -58,6 +59,7 @@ class Explorer:
         run: settings, and where the trajectories go.
         policy: who plays.
         tasks: of the training split.
+        rubric: of the run, instead of what the environment pays.
         team: whose processes share the groups.
         report: hears of outages.
     """
@@ -67,11 +69,13 @@ class Explorer:
         run: Run,
         policy: Policy,
         tasks: Sequence[str],
+        rubric: Rubric | None,
         team: Team,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.run, self.policy, self.tasks, self.team = run, policy, tasks, team
         self.report = report
+        self._rubric = rubric
         self._ahead: Future[Played] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explorer")
 
@@ -166,8 +170,14 @@ class Explorer:
         self, groups: Sequence[Group], on_episode: Callable[[Trajectory], None] | None
     ) -> list[Trajectory]:
         config, mine = self.run.config, self.team.mine(groups)
-        agent = self.policy.agent
-        return rollout(config.env.make, agent, mine, config.rollout, on_episode=on_episode)
+        return rollout(
+            config.env.make,
+            self.policy.agent,
+            mine,
+            config.rollout,
+            rubric=self._rubric,
+            on_episode=on_episode,
+        )
 
     def _rounds(self, step: int, play: Play) -> Played:
         """The planned groups, and others in the place of those whose outcomes are all equal."""

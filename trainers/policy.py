@@ -152,7 +152,7 @@ def _load(config: PolicyConfig, checkpoint: Path | None) -> tuple[Any, Any]:
     if checkpoint is not None and config.lora is None and (checkpoint / ADAPTER).exists():
         raise ConfigError(
             f"{checkpoint} holds adapters: give the settings of the run they come from "
-            "(policy.lora), or merge them with `turngym export`"
+            "(policy.lora), or merge them with `turngym merge`"
         )
     source = str(config.path if checkpoint is None or config.lora is not None else checkpoint)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from turngym.errors import ConfigError, DataError, RunStopped, StorageFailure
 from turngym.serial import TrajectoryWriter
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.details import TrajectoryDetail
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
@@ -141,6 +142,20 @@ class Run:
         self._append("timings.jsonl", {"step": result.step, **seconds})
         timed = {f"seconds/{name}": value for name, value in seconds.items()}
         self.loggers.log(result.step + 1, {**_scalars(data), **data["metrics"], **timed})
+
+    def log_details(self, step: int, details: Iterable[TrajectoryDetail]) -> None:
+        """Write the step's file under details/, if there is anything to write."""
+        lines = [json.dumps(_finite(asdict(each)), sort_keys=True) for each in details]
+        if not lines:
+            return
+        path = self.folder / "details" / f"step-{step:06d}.jsonl"
+        text = "".join(f"{line}\n" for line in lines)
+
+        def write() -> None:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, text)
+
+        _storing(path, write)
 
     def log_credit(self, step: int, rows: Sequence[Credited]) -> None:
         """Write what the credit method gave to the episodes of a step."""

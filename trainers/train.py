@@ -9,6 +9,7 @@ models of signals needs restoring.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from turngym.trainers.batch import collate
 from turngym.trainers.bookkeeping import ledger_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.credit import credit_method
+from turngym.trainers.details import details
 from turngym.trainers.evidence import Evidence
 from turngym.trainers.examine import examine, examine_expert, stalled
 from turngym.trainers.explore import Explorer, Played
@@ -37,7 +39,7 @@ from turngym.trainers.progress import figures, line
 from turngym.trainers.run import Run
 from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.step import update
-from turngym.trainers.team import Team, open_team
+from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, StepResult, TurnBatch
 
 __all__ = ["train"]
@@ -67,7 +69,7 @@ def train(
             return run
     if config.threads:
         torch.set_num_threads(config.threads)
-    team = open_team()
+    team = _open_team()
     try:
         training = _Training(config, folder, resume, report, team)
         try:
@@ -101,6 +103,7 @@ class _Training:
             # Signals look at whole weights.
             seen = self.policy.actor if team.sharded else self.policy.model
             self.suite = team.first_keeps(lambda: open_suite(config, self.policy, tasks, seen))
+        rubric = config.rewards.rubric()
         # Only now, when everything that a mistake could break has been loaded.
         opened = team.first_keeps(lambda: self._open(folder, resume))
         self.run = opened or Run(folder, config)
@@ -108,7 +111,7 @@ class _Training:
             opened.open_loggers(self.reached, self.report)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
-        self.explorer = Explorer(self.run, self.policy, tasks, team, self.report)
+        self.explorer = Explorer(self.run, self.policy, tasks, rubric, team, self.report)
         self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
@@ -184,6 +187,8 @@ class _Training:
         rate = learning_rate(config.optimizer, step, config.steps)
         self.optimizer.set_rate(rate)
         done = update(self.policy.model, self.optimizer, batch, credit, config, step, self.team)
+        told = details(played.trajectories, credit, done, config)
+        self.team.first(lambda: self.run.log_details(step, told))
         skipped = ("policy",) * (done.skipped > 0) + skipped_signals(metrics)
         if skipped and self.team.rank == 0:
             evidence = Evidence(
@@ -244,6 +249,16 @@ class _Training:
             checkpoint.save(self.run.folder, *models, state, keep, states)
 
         self.team.first(write)
+
+
+def _open_team() -> Team:
+    """The team that the environment speaks of: torchrun and `accelerate launch` start several
+    processes and tell each of them its rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        from turngym.trainers.shard import Ranks
+
+        return Ranks()
+    return Team()
 
 
 def _refuse_a_race(config: TrainConfig, team: Team) -> None:

@@ -1,4 +1,4 @@
-"""Commands around stored episodes and trained weights: dpo, export."""
+"""Commands around stored episodes and trained weights: dpo, merge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from turngym.errors import ConfigError, DataError
 from turngym.types import Trajectory
 
-__all__ = ["dpo", "export"]
+__all__ = ["dpo", "merge"]
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, such as policy.path=PATH.")
@@ -73,19 +73,19 @@ def dpo(
     typer.echo(f"the model is in {out}: turngym eval {recipe} policy.path={out}")
 
 
-def export(
+def merge(
     recipe: Recipe,
     overrides: Overrides = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A checkpoint folder; default: the recipe's policy.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("runs/export"),
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("runs/merged"),
 ) -> None:
     """Write a policy as a plain Hugging Face model, adapters merged into its weights.
 
     Example:
 
-        turngym export web_shop policy.lora.rank=16 --checkpoint runs/lora/checkpoints/step-000120
+        turngym merge web_shop policy.lora.rank=16 --checkpoint runs/lora/checkpoints/step-000120
     """
     from turngym.trainers.config import load_recipe
     from turngym.trainers.policy import Policy
