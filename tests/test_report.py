@@ -169,6 +169,21 @@ def test_what_the_run_gave_wins_over_what_is_worked_out(run):
     assert records[1]["method"] == "grpo" and records[0]["turns"][0]["pieces"] is None
 
 
+def test_credit_that_comes_after_the_episodes_is_seen(run):
+    library = Library([RunFolder.open(run)])
+    assert library.shelves()[0].credits[0]["grpo"][0] != 9.0
+    keep(run, [f"0/0/{i}" for i in range(4)])
+    assert library.shelves()[0].credits[0]["grpo"] == (9.0, 9.0)
+
+
+def test_a_long_run_does_not_stay_in_memory(run):
+    folder = RunFolder.open(run)
+    library = Library([folder])
+    library.head()
+    kept = [name for _, name in folder._cache]
+    assert kept.count("trajectories") == 1 and kept.count("shelf") == 3
+
+
 def test_episodes_that_were_not_learnt_from_get_no_credit(run):
     keep(run, ["0/0/0", "0/0/1"])
     shelf = Library([RunFolder.open(run)]).shelves()[0]

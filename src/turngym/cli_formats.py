@@ -117,7 +117,6 @@ def _read(source: Path) -> Iterator[Trajectory]:
     for stage in run.stages():
         if stage.kind != "evaluation":  # held-out tasks are no training data
             yield from run.trajectories(stage)
-            run.forget(stage)
 
 
 def _write(out: Path, rows: Sequence[Mapping[str, Any]], kind: Format) -> int:
