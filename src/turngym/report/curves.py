@@ -35,6 +35,9 @@ PER_EPISODE: Mapping[str, Callable[[Trajectory], float]] = {
     "reply tokens": lambda t: float(t.num_reply_tokens),
 }
 
+MAX_NAMED = 12
+"""Named parts of rewards that get a curve of their own."""
+
 FROM_METRICS = {
     "entropy": "entropy",
     "KL to the sampler": "kl_old",
@@ -109,7 +112,25 @@ def _points(trajectories: Sequence[Trajectory]) -> dict[str, Interval]:
         points[name] = clustered_mean(values)
     if all(u.reward is None for members in groups.values() for t in members for u in t.turns):
         del points["turn reward"]
-    return points
+    return {**points, **_named(list(groups.values()))}
+
+
+def _named(groups: Sequence[Sequence[Trajectory]]) -> dict[str, Interval]:
+    """The named parts of the reward, summed over the turns of an episode."""
+    sums = [[_named_sums(trajectory) for trajectory in members] for members in groups]
+    names = sorted({name for members in sums for each in members for name in each})
+    return {
+        f"reward {name}": clustered_mean([[each.get(name, 0.0) for each in g] for g in sums])
+        for name in names[:MAX_NAMED]
+    }
+
+
+def _named_sums(trajectory: Trajectory) -> dict[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    for named in (trajectory.rewards, *(turn.rewards for turn in trajectory.turns)):
+        for name, value in named.items():
+            sums[name] += value
+    return sums
 
 
 def _by_episode(run: RunFolder) -> list[Curve]:
