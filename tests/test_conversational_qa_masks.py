@@ -112,7 +112,9 @@ def test_rejected_passages_leave_every_later_prompt_and_each_turn_keeps_its_cred
     assert len(episode.turns) == len(said)
     gone = {number for turn in episode.turns[:-1] for number in turn.drops}
     pending, expected = 1, set()
-    for number, verdict in enumerate(verdicts[:-1], 1):  # the last reply is not followed by a prompt
+    for number, verdict in enumerate(
+        verdicts[:-1], 1
+    ):  # the last reply is not followed by a prompt
         if verdict == "no":
             expected.add(pending)
         if verdict != "none":
