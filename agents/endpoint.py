@@ -14,7 +14,7 @@ from typing import Any
 from turngym.agents.transport import HttpxTransport, Reply, Transport
 from turngym.errors import InfraFailure, InfraTimeout
 
-__all__ = ["Endpoint", "Prices", "Refused", "Retries", "Usage"]
+__all__ = ["Endpoint", "Prices", "Refused", "Retries", "Usage", "is_overflow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,14 @@ class Refused(InfraFailure):
     def __init__(self, message: str, status: int, body: str) -> None:
         super().__init__(message)
         self.status, self.body = status, body
+
+
+def is_overflow(refusal: Refused) -> bool:
+    """Whether the conversation was refused for its length."""
+    words = refusal.body.lower()
+    return refusal.status in (400, 413) and (
+        "context_length_exceeded" in words or "context length" in words
+    )
 
 
 class Endpoint:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ from typing import Any
 from turngym.agents.generate import Draft, generate
 from turngym.agents.kv_cache import Past
 from turngym.agents.parse import parse_hermes
-from turngym.agents.render import Prompt, Renderer, past_ids
-from turngym.errors import ContextOverflow
+from turngym.agents.tokens import Sampled, TokenChat, TokenRequest
 from turngym.types import Completion, Context, Message, Sampling
 
 __all__ = ["HFAgent"]
@@ -62,10 +60,10 @@ class HFAgent:
         max_cache_bytes: int = 8 * 2**30,
     ) -> None:
         self.model, self.tokenizer, self.deterministic = model, tokenizer, deterministic
-        self.max_batch, self._parse, self._max_cache_bytes = max_batch, parse, max_cache_bytes
+        self.max_batch, self._max_cache_bytes = max_batch, max_cache_bytes
         self.version = 0
-        self._renderer = Renderer(tokenizer)
-        self._stop_ids = self._renderer.stop_ids | _end_ids(model)
+        limit = int(model.config.max_position_embeddings)
+        self._chat = TokenChat(tokenizer, limit, stop_ids=_end_ids(model), parse=parse)
         self._pasts: dict[str, Past] = {}
         """By episode, the one that answered last at the end."""
         self._live: set[str] = set()
@@ -102,8 +100,8 @@ class HFAgent:
             ContextOverflow: the prompt leaves no room for a reply.
         """
         began = time.perf_counter()
-        prompt = self._renderer.prompt(context)
-        request = _Request(self._draft(context, prompt, sampling, seed), context.episode, Future())
+        asked = self._chat.request(context, sampling)
+        request = _Request(self._draft(context, asked, sampling, seed), context.episode, Future())
         with self._lock:
             self._waiting.append(request)
         await asyncio.sleep(0)  # everyone who is ready in this loop gets to ask
@@ -114,22 +112,22 @@ class HFAgent:
             with self._lock:
                 if request in self._waiting:  # cancelled while it waited
                     self._waiting.remove(request)
-        return self._completion(request.draft, prompt, time.perf_counter() - began)
+        draft = request.draft
+        sampled = Sampled(
+            ids=draft.said,
+            logprobs=draft.logprobs,
+            finish_reason=draft.finish_reason,
+            version=self.version,
+        )
+        return self._chat.completion(asked, sampled, sampling, time.perf_counter() - began)
 
-    def _draft(self, context: Context, prompt: Prompt, sampling: Sampling, seed: int) -> Draft:
-        before = array("i") if prompt.opens_segment else past_ids(context)
-        ids, limit = before + prompt.new_ids, int(self.model.config.max_position_embeddings)
-        if len(ids) >= limit:
-            raise ContextOverflow(
-                f"the prompt of episode {context.episode} has {len(ids)} tokens, the model takes "
-                f"{limit}"
-            )
+    def _draft(self, context: Context, request: TokenRequest, draw: Sampling, seed: int) -> Draft:
         return Draft(
-            ids=ids,
-            past=None if prompt.opens_segment else self._pasts.get(context.episode),
-            sampling=sampling,
+            ids=request.ids,
+            past=None if request.prompt.opens_segment else self._pasts.get(context.episode),
+            sampling=draw,
             seed=seed,
-            max_new_tokens=min(sampling.max_new_tokens, limit - len(ids)),
+            max_new_tokens=request.max_new_tokens,
         )
 
     def _sample_waiting(self) -> None:
@@ -144,7 +142,7 @@ class HFAgent:
             batch = leaving[start : start + self.max_batch]
             try:
                 drafts = [request.draft for request in batch]
-                generate(self.model, self.tokenizer, drafts, self._stop_ids)
+                generate(self.model, self.tokenizer, drafts, self._chat.stop_ids)
                 self._remember(batch)
             except BaseException as error:  # the boundary: whoever waits must hear of it
                 self._settle(batch, error)
@@ -175,25 +173,9 @@ class HFAgent:
             else:
                 request.done.set_exception(error)
 
-    def _completion(self, draft: Draft, prompt: Prompt, seconds: float) -> Completion:
-        said = draft.said[:-1] if draft.said[-1] in self._stop_ids else draft.said
-        text = self.tokenizer.decode(said, skip_special_tokens=False)
-        for stop in draft.sampling.stop:
-            text = text.partition(stop)[0]
-        return Completion(
-            message=self._parse(text),
-            new_prompt_ids=prompt.new_ids,
-            reply_ids=draft.said,
-            reply_logprobs=draft.logprobs,
-            opens_segment=prompt.opens_segment,
-            finish_reason=draft.finish_reason,
-            policy_version=self.version,
-            temperature=draft.sampling.temperature,
-            seconds=seconds,
-        )
 
-
-def _end_ids(model: Any) -> set[int]:
+def _end_ids(model: Any) -> frozenset[int]:
     """What the model's generation settings name as ends; chat models often have several."""
     found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return set(found) if isinstance(found, Sequence) else set() if found is None else {int(found)}
+    ends = found if isinstance(found, Sequence) else () if found is None else (found,)
+    return frozenset(int(end) for end in ends)

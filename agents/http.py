@@ -11,10 +11,10 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from turngym.agents.endpoint import Endpoint, Prices, Refused, Retries, Usage
+from turngym.agents.endpoint import Endpoint, Prices, Refused, Retries, Usage, is_overflow
 from turngym.agents.render import past_ids
 from turngym.agents.transport import Transport
-from turngym.agents.wire import Answer, message_to_wire, read_chat, tool_to_wire
+from turngym.agents.wire import Answer, message_to_wire, read_chat, sampling_to_wire, tool_to_wire
 from turngym.errors import ConfigError, ContextOverflow
 from turngym.types import Completion, Context, Sampling
 
@@ -87,7 +87,7 @@ class HTTPAgent:
             try:
                 answer = await self._endpoint.post("/chat/completions", body, read_chat)
             except Refused as refusal:
-                if _is_overflow(refusal):
+                if is_overflow(refusal):
                     raise ContextOverflow(f"episode {context.episode}: {refusal}") from refusal
                 if not self._drop(refusal, body):
                     raise
@@ -100,16 +100,10 @@ class HTTPAgent:
             "model": self.model,
             "messages": [message_to_wire(message) for message in context.messages],
             limit: sampling.max_new_tokens,
-            "temperature": sampling.temperature,
+            **sampling_to_wire(sampling),
         }
         if context.tools:
             body["tools"] = [tool_to_wire(tool) for tool in context.tools]
-        if sampling.top_p < 1:
-            body["top_p"] = sampling.top_p
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
         # 31 bits, the smallest range among servers.
         optional = {"seed": seed & 0x7FFFFFFF, "logprobs": True, "return_token_ids": True}
         body |= {name: value for name, value in optional.items() if name not in self._refused}
@@ -154,13 +148,6 @@ class HTTPAgent:
             temperature=sampling.temperature,
             seconds=seconds,
         )
-
-
-def _is_overflow(refusal: Refused) -> bool:
-    words = refusal.body.lower()
-    return refusal.status in (400, 413) and (
-        "context_length_exceeded" in words or "context length" in words
-    )
 
 
 def _no_ids(answer: Answer, sampling: Sampling) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from turngym.errors import ConfigError, DataError, closest
 from turngym.types import Agent
 
-__all__ = ["KINDS", "load_agent", "load_model"]
+__all__ = ["KINDS", "load_agent", "load_agents", "load_model"]
 
 
 def load_agent(spec: str, *, deterministic: bool = False) -> Agent:
@@ -42,6 +43,28 @@ def load_agent(spec: str, *, deterministic: bool = False) -> Agent:
         known = ", ".join(sorted(KINDS))
         raise ConfigError(f"unknown agent {spec!r}.{closest(kind, KINDS)} Known kinds: {known}.")
     return KINDS[kind](spec if kind in ("http", "https") else rest, deterministic)
+
+
+@functools.cache
+def _shared(spec: str) -> Agent:
+    return load_agent(spec)
+
+
+def load_agents(specs: Mapping[str, str]) -> dict[str, Agent]:
+    """The agents that an environment talks to, by the name of its setting.
+
+    One spec is one agent in all environments of a process, so that they share its connections.
+
+    Raises:
+        ConfigError: a spec that `load_agent` refuses; names the setting.
+    """
+    found = {}
+    for name, spec in specs.items():
+        try:
+            found[name] = _shared(spec)
+        except ConfigError as error:
+            raise ConfigError(f"agents.{name}: {error}") from error
+    return found
 
 
 def load_model(source: str, attention: str = "sdpa") -> tuple[Any, Any]:

@@ -1,20 +1,25 @@
 """Context -> prompt token ids, by appending only: sampled tokens are never tokenised again.
 
 A prompt extends the previous prompt and reply if the chat template is prefix-preserving for this
-conversation, which is checked each time. Where it is not (a template that drops earlier reasoning,
-say) the whole conversation is rendered anew and opens a new segment.
+conversation. Where it is not (a template that drops earlier reasoning, say) the whole conversation
+is rendered anew and opens a new segment.
+
+Rendering all of a conversation each turn costs more than anything else a driver does. So it is done
+once for each shape of a conversation (roles, presence of calls and reasoning in the last messages):
+if what the template appends there is what it also says after a short conversation, later turns of
+that shape render only their new messages.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from turngym.errors import ConfigError
-from turngym.types import Context, Message
+from turngym.types import Completion, Context, Message
 
 __all__ = ["Prompt", "Renderer", "past_ids"]
 
@@ -59,6 +64,9 @@ class Renderer:
         self._end = self._end_id()
         self._end_text: str = tokenizer.decode([self._end], skip_special_tokens=False)
         self._recent: OrderedDict[str, _Rendered] = OrderedDict()
+        self._is_local: dict[Hashable, bool] = {}
+        """By shape, whether new messages can be rendered alone."""
+        self._probe_text = self._text((_PROBE, _PROBE_REPLY), (), ask=False)
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -74,8 +82,15 @@ class Renderer:
         Raises:
             ConfigError: the template refuses the conversation.
         """
+        shape = _shape(context)
+        if self._is_local.get(shape):
+            tail = self._local_tail(context)
+            if tail is not None:
+                return Prompt(self._encode(tail), False)
         whole = self._text(context.messages, context.tools, ask=True)
         tail = self._tail(context, whole)
+        if tail is not None and shape not in self._is_local:
+            self._is_local[shape] = tail == self._local_tail(context)
         self._recent[context.episode] = _Rendered(context.messages, context.tools, whole)
         self._recent.move_to_end(context.episode)
         if len(self._recent) > _MAX_RECENT:
@@ -132,9 +147,29 @@ class Renderer:
         # A template may hide reasoning at once, not only when the next turn comes.
         if (last.message.reasoning or "").strip() not in answered[len(asked) :]:
             return None
+        return self._closing_of(last) + whole[len(answered) :]
+
+    def _local_tail(self, context: Context) -> str | None:
+        """What `_tail` says, from the last reply and the new messages alone."""
+        last = context.turns[-1].completion
+        before: tuple[Message, ...] = (_PROBE, _PROBE_REPLY)
+        try:
+            if any(message.role == "tool" for message in context.new):
+                before = (_PROBE, last.message)  # templates look for the call that is answered
+                known = self._text(before, (), ask=False)
+            else:
+                known = self._probe_text
+            whole = self._text((*before, *context.new), (), ask=True)
+        except ConfigError:
+            return None
+        if not whole.startswith(known):
+            return None
+        return self._closing_of(last) + whole[len(known) :]
+
+    def _closing_of(self, last: Completion) -> str:
+        """What the template writes after the last sampled token."""
         ended = last.reply_ids[-1] == self._end
-        closing = self._closing.removeprefix(self._end_text) if ended else self._closing
-        return closing + whole[len(answered) :]
+        return self._closing.removeprefix(self._end_text) if ended else self._closing
 
     def _asked(self, context: Context, messages: tuple[Message, ...]) -> str:
         """The text of the last turn's prompt."""
@@ -185,6 +220,27 @@ class Renderer:
 
 
 _PROBE = Message(role="user", content="?")
+_PROBE_REPLY = Message(role="assistant", content="!")
+_SHAPE_MESSAGES = 6
+
+
+def _shape(context: Context) -> Hashable:
+    """All that a template may look at beside the words, of the last messages."""
+    last = context.turns[-1] if context.turns else None
+    if last is None or last.drops or not last.completion.trainable:
+        return None
+    messages = context.messages
+    looks = tuple(
+        (
+            m.role,
+            bool(m.content),
+            bool(m.tool_calls),
+            m.reasoning is not None,
+            "think>" in m.content,
+        )
+        for m in messages[-_SHAPE_MESSAGES:]
+    )
+    return looks, len(messages) > _SHAPE_MESSAGES, bool(context.tools), len(context.new)
 
 
 def past_ids(context: Context) -> array[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turngym.errors import InfraFailure
-from turngym.types import FinishReason, Message, ToolCall
+from turngym.types import FinishReason, Message, Sampling, ToolCall
 
 __all__ = [
     "Answer",
@@ -20,6 +20,7 @@ __all__ = [
     "message_to_wire",
     "read_chat",
     "read_text",
+    "sampling_to_wire",
     "tool_to_wire",
 ]
 
@@ -101,6 +102,18 @@ def message_from_wire(data: Mapping[str, Any]) -> Message:
 def tool_to_wire(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     """A function schema inside the object of type `function` that the API asks for."""
     return tool if "function" in tool else {"type": "function", "function": tool}
+
+
+def sampling_to_wire(sampling: Sampling) -> dict[str, Any]:
+    """Temperature, and what differs from the usual default: not every server takes every field."""
+    data: dict[str, Any] = {"temperature": sampling.temperature}
+    if sampling.top_p < 1:
+        data["top_p"] = sampling.top_p
+    if sampling.top_k:
+        data["top_k"] = sampling.top_k
+    if sampling.stop:
+        data["stop"] = list(sampling.stop)
+    return data
 
 
 def read_chat(data: Mapping[str, Any]) -> Answer:

@@ -8,6 +8,7 @@ the published simulators (SAGE, RLVER, EMPA) answer each turn with two to four c
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
 import time
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 
 import turngym
-from turngym.envs.emotional_support.expert import careless
+from turngym.envs.emotional_support.env import EmotionalSupport
+from turngym.envs.emotional_support.expert import Supporter, careless
+from turngym.envs.emotional_support.llm_user import LLMUser
 from turngym.envs.emotional_support.profiles import find
 from turngym.envs.emotional_support.rule_user import RuleUser
 from turngym.envs.emotional_support.simulator import Scene
 from turngym.seeding import derive
-from turngym.types import Message, assistant
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
+from turngym.types import Completion, Context, Message, Sampling, assistant
 
 ROOT = Path(__file__).resolve().parents[1]
 GRADED = ROOT / "tests/data/emotional_support_graded.jsonl"
@@ -73,6 +77,36 @@ def reached(preset: str, noise: float | None) -> dict[str, float]:
     }
 
 
+class Patient:
+    """A model behind a simulated user that takes 50 ms for each answer."""
+
+    async def act(self, context: Context, *, sampling: Sampling, seed: int) -> Completion:
+        """Words or a plan, whichever was asked for."""
+        await asyncio.sleep(0.05)
+        if '"reply"' in context.new[-1].content.splitlines()[-1]:
+            return Completion(message=assistant('{"reply": "Hm."}'))
+        levels = '"progress": [1, 0, 0], "regress": [0, 0, 0]'
+        return Completion(message=assistant(f'{{"change": 1, {levels}}}'))
+
+
+def people_played_by_a_model(people: int = 512, turns: int = 4) -> dict[str, float]:
+    """Seconds and CPU milliseconds of one turn with many people at once; floor: two answers, 0.1 s."""
+    user = LLMUser(Patient())
+    began, cpu = time.perf_counter(), time.process_time()
+    done = rollout(
+        lambda: EmotionalSupport(simulator=user, max_turns=turns),
+        Supporter(),
+        [Group(key=str(index), seed=index) for index in range(people)],
+        RolloutConfig(concurrency=people),
+    )
+    assert all(len(episode.turns) == turns for episode in done)
+    return {
+        "people": people,
+        "seconds_a_turn": round((time.perf_counter() - began) / turns, 3),
+        "cpu_ms_a_turn_and_person": round(1e3 * (time.process_time() - cpu) / turns / people, 2),
+    }
+
+
 def agreement(half: str) -> float:
     """Spearman correlation of the rule-based appraisal with the hand grades of one half."""
     rows = [json.loads(line) for line in GRADED.read_text(encoding="utf-8").splitlines()]
@@ -96,6 +130,7 @@ def main() -> None:
     """Measure, print, write."""
     result = {
         "speed": {preset: speed(preset) for preset in PRESETS},
+        "played_by_a_model": people_played_by_a_model(),
         "spearman": {half: agreement(half) for half in ("tune", "check")},
         "test_split": {
             preset: {

@@ -189,6 +189,8 @@ def test_wrong_arguments_are_named():
         make("sagee")
     with pytest.raises(ConfigError, match="at least one"):
         make(profiles=[])
+    with pytest.raises(ConfigError, match="agents.simulator"):
+        make(simulator="http://localhost:8000/v1#m")
     with pytest.raises(UnknownNameError, match="layoff/advice/0"):
         make().reset(seed=0, options={"task_id": "layof/advice/0"})
     with pytest.raises(UnknownNameError, match="split"):

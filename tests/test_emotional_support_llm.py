@@ -1,26 +1,37 @@
-"""Simulated users played by a model, with scripted models; loaders; EmoBench."""
+"""Simulated users played by a model, with scripted models; loaders."""
 
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from turngym.agents.cache import CacheAgent
+from turngym.cli_envs import make_env
 from turngym.envs.emotional_support.appraisal import Levels
 from turngym.envs.emotional_support.data import load_esconv, load_extes, load_sage
-from turngym.envs.emotional_support.emobench import chosen, evaluate, load_emobench
 from turngym.envs.emotional_support.env import EmotionalSupport
+from turngym.envs.emotional_support.expert import Supporter
+from turngym.envs.emotional_support.future import future_reward
 from turngym.envs.emotional_support.llm_user import LLMUser, find_json, read_plan
 from turngym.envs.emotional_support.profiles import Intent, find
-from turngym.errors import DataError, InfraFailure, JudgeFailure, SimulatorFailure, UsageError
+from turngym.errors import (
+    ConfigError,
+    DataError,
+    InfraFailure,
+    JudgeFailure,
+    SimulatorFailure,
+    UsageError,
+)
+from turngym.trainers.config import EnvConfig
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
-from turngym.types import Completion, EpisodeStatus, assistant
+from turngym.types import Completion, Context, EpisodeStatus, assistant, user
 
 DEFAULT_SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DATA = Path(os.environ.get("TURNGYM_SHARED", DEFAULT_SHARED)) / "data"
 needs_sage = pytest.mark.skipif(not (DATA / "rlver_sage").exists(), reason="no SAGE profiles here")
-needs_emobench = pytest.mark.skipif(not (DATA / "emobench").exists(), reason="no EmoBench here")
 
 PLAN = {"change": 7, "progress": [1, 2, 0], "regress": [0, 0, -1], "analysis": "I feel seen."}
 WORDS = {"thinking": "I go on.", "reply": "嗯，谢谢你。"}
@@ -167,6 +178,81 @@ def test_forks_under_a_deterministic_model_agree():
     assert env.step("Oh no.") == twin.step("Oh no.")
 
 
+class Moody:
+    """A model that never answers the same way twice."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def act(self, context, *, sampling, seed):
+        self.asked += 1
+        if '"reply"' in context.new[-1].content.splitlines()[-1]:
+            return Completion(message=assistant(json.dumps({"reply": f"Hm, {self.asked}."})))
+        return Completion(message=assistant(json.dumps({**PLAN, "change": self.asked % 10})))
+
+
+def test_a_replay_cache_makes_forks_and_later_runs_exact(tmp_path):
+    model = Moody()
+    env = met(CacheAgent(tmp_path / "user.jsonl", model))
+    twin, stray = env.fork(), env.fork(seed=1)
+    first = [env.step(reply) for reply in ("Oh no.", "Tell me more.")]
+    asked = model.asked
+    assert [twin.step(reply) for reply in ("Oh no.", "Tell me more.")] == first
+    assert model.asked == asked  # not one question went to the model again
+    assert stray.step("Oh no.") != first[0] and model.asked > asked
+    again = met(CacheAgent(tmp_path / "user.jsonl"))  # replay only
+    assert [again.step(reply) for reply in ("Oh no.", "Tell me more.")] == first
+    with pytest.raises(InfraFailure, match="none for turn"):
+        again.step("Something else.")
+    assert again.state.value == env.state.value  # and nothing has moved
+
+
+def test_futures_are_exact_under_the_replay_cache(tmp_path):
+    cache = CacheAgent(tmp_path / "user.jsonl", Moody())
+    env = met(cache)
+    context = Context(episode="0", new=(user(env.scene.said[-1]),))
+    reply = Completion(message=assistant("Oh no."))
+    first, again = (
+        future_reward(env, context, reply, Supporter(), steps=2, branches=3, seed=5)
+        for _ in range(2)
+    )
+    assert first == again and len(set(first.branches)) > 1
+    assert (cache.hits, cache.misses) == (18, 1 + 18)  # the opening; then 3 branches x 3 x 2
+
+
+def test_a_recipe_and_the_command_line_name_the_model_that_plays(tmp_path):
+    path = tmp_path / "user.jsonl"
+    met(CacheAgent(path, Scripted()), "demo").step("Oh no.")
+    settings = {"preset": "demo", "agents": {"simulator": f"replay:{path}"}}
+    config = EnvConfig(id="turngym/EmotionalSupport-v0", **settings)
+    for env in (
+        config.make(),
+        make_env(config.id, ["preset=demo", f"agents.simulator=replay:{path}"]),
+    ):
+        env.reset(seed=0, options={"task_id": "dog/no_fault/1"})
+        assert env.step("Oh no.")[4]["emotion"] == 47
+    with pytest.raises(ConfigError, match="agents.simulator.*unknown agent 'nobody'"):
+        EnvConfig(id=config.id, agents={"simulator": "nobody"}).make()
+
+
+def test_hundreds_of_simulated_people_are_waited_for_together():
+    class Slow(Scripted):
+        async def act(self, context, *, sampling, seed):
+            await asyncio.sleep(0.05)
+            return await super().act(context, sampling=sampling, seed=seed)
+
+    simulator = LLMUser(Slow())
+    began = time.perf_counter()
+    done = rollout(
+        lambda: EmotionalSupport(simulator=simulator, max_turns=2),
+        Supporter(),
+        [Group(key=str(index), seed=index) for index in range(200)],
+        RolloutConfig(concurrency=200),
+    )
+    assert all(episode.status.counts for episode in done)
+    assert time.perf_counter() - began < 10  # one after the other: 200 * 5 * 0.05 = 50 s
+
+
 @needs_sage
 def test_all_six_hundred_sage_people_play_a_whole_episode():
     files = ("rlver_train_profile.jsonl", "simulator_profile_withfirsttalk.jsonl")
@@ -225,104 +311,3 @@ def test_esconv_and_extes_rows_in_their_published_form(tmp_path):
     extes.write_text(json.dumps([{"scene": "Work"}]), encoding="utf-8")
     with pytest.raises(DataError, match="row 1"):
         load_extes(extes)
-
-
-@pytest.mark.parametrize(
-    ("answer", "index"),
-    [
-        ("B", 1),
-        ("(b)", 1),
-        ("**C**", 2),
-        ("A. Joy, because", 0),
-        ("The answer is (C).", 2),
-        ("<think>A or B?</think>B", 1),
-        ("答案是B", 1),
-        ("Grief", 2),
-        ("A or B", None),
-        ("", None),
-        ("Because of grief", None),
-        ("D", None),
-    ],
-)
-def test_which_choice_an_answer_names(answer, index):
-    assert chosen(answer, ("Joy", "Anger", "Grief")) == index
-
-
-class Always:
-    def __init__(self, answer):
-        self.answer = answer
-
-    async def act(self, context, *, sampling, seed):
-        answer = self.answer(context.new[-1].content) if callable(self.answer) else self.answer
-        return Completion(message=assistant(answer))
-
-
-@needs_emobench
-def test_emobench_scores_a_perfect_a_constant_and_a_silent_agent():
-    ea, eu = (load_emobench(DATA / f"emobench/{name}.jsonl") for name in ("EA", "EU"))
-    gold = {question.prompt: "ABCDEF"[question.answer] for question in (*ea, *eu)}
-    assert evaluate(Always(gold.__getitem__), ea).accuracy == 1.0
-    assert evaluate(Always(gold.__getitem__), eu).accuracy == 1.0
-    first = evaluate(Always("A"), ea)
-    lines = (DATA / "emobench/EA.jsonl").read_text(encoding="utf-8").splitlines()
-    labels = [json.loads(line) for line in lines]
-    at_first = sum(row["label"].strip() == row["choices"][0].strip() for row in labels)
-    assert first.accuracy == at_first / 400 and first.unreadable == 0
-    silent = evaluate(Always(""), eu)
-    assert (silent.accuracy, silent.unreadable, silent.items) == (0.0, 800, 400)
-    assert len(load_emobench(DATA / "emobench/EA.jsonl", language="en")) == 200
-
-
-@needs_emobench
-def test_understanding_counts_only_when_emotion_and_cause_are_right():
-    eu = load_emobench(DATA / "emobench/EU.jsonl")
-    gold = {question.prompt: "ABCDEF"[question.answer] for question in eu}
-    emotions = {question.prompt for question in eu[::2]}
-    half = evaluate(Always(lambda prompt: gold[prompt] if prompt in emotions else "?"), eu)
-    assert (half.accuracy, half.question_accuracy) == (0.0, 0.5)
-
-
-QUESTION = (
-    '{"qid": %d, "language": "en", "category": "c%d", "question type": "Action", '
-    '"scenario": "Rain.", "subject": "Ada", "choices": ["Go", "Stay"], "label": "Stay"}\n'
-)
-
-
-@pytest.fixture
-def four_questions(tmp_path):
-    path = tmp_path / "EA.jsonl"
-    path.write_text("".join(QUESTION % (i, i % 2) for i in range(4)), encoding="utf-8")
-    return load_emobench(path)
-
-
-def test_what_could_not_be_asked_is_left_out_and_counted(four_questions):
-    class Shaky(Always):
-        async def act(self, context, *, sampling, seed):
-            if context.episode == "emobench/1":
-                raise InfraFailure("the server is gone")
-            return await super().act(context, sampling=sampling, seed=seed)
-
-    score = evaluate(Shaky("B"), four_questions)
-    assert (score.accuracy, score.items, score.failed, score.unreadable) == (1.0, 3, 1, 0)
-
-    class Gone(Always):
-        async def act(self, context, *, sampling, seed):
-            raise InfraFailure("the server is gone")
-
-    with pytest.raises(InfraFailure, match="server is gone"):
-        evaluate(Gone(""), four_questions)
-
-
-def test_questions_are_asked_together_up_to_a_bound(four_questions):
-    class Counting(Always):
-        now = most = 0
-
-        async def act(self, context, *, sampling, seed):
-            Counting.now += 1
-            Counting.most = max(Counting.most, Counting.now)
-            await asyncio.sleep(0.01)
-            Counting.now -= 1
-            return await super().act(context, sampling=sampling, seed=seed)
-
-    assert evaluate(Counting("A"), four_questions, concurrency=3).accuracy == 0
-    assert Counting.most == 3

@@ -148,3 +148,76 @@ def test_parsing_never_raises_and_loses_no_plain_text(text):
     message = parse_hermes(text)
     if "</think>" not in text and "</tool_call>" not in text:
         assert message == assistant(text)
+
+
+# Drops what was thought as soon as a user has spoken again, and keeps it between tool calls.
+FORGETS_REASONING = """
+{%- set ns = namespace(last=0) -%}
+{%- for m in messages -%}{%- if m.role == 'user' -%}{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}
+{%- for m in messages -%}<|im_start|>{{ m.role }}
+{% if m.reasoning_content and loop.index0 > ns.last %}<think>{{ m.reasoning_content }}</think>{% endif -%}
+{{ m.content }}<|im_end|>
+{% endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+# Counts its messages: what is appended depends on all that went before.
+NUMBERS = """
+{%- for m in messages -%}<|im_start|>{{ m.role }}
+{{ loop.index }} {{ m.content }}<|im_end|>
+{% endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+
+def play(renderer, turns):
+    """The prompts of a conversation, as (ids, opens_segment)."""
+    tokenizer, context, prompts = renderer.tokenizer, Context(episode="e", new=(user("go"),)), []
+    for said, thought, ended, new in turns:
+        prompt = renderer.prompt(context)
+        prompts.append((prompt.new_ids, prompt.opens_segment))
+        text = f"<think>{thought}</think>{said}" if thought else said
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        if ended or not ids:
+            ids.append(renderer._end)
+        message = replace(assistant(said), reasoning=thought or None)
+        completion = Completion(
+            message=message,
+            new_prompt_ids=prompt.new_ids,
+            reply_ids=ids,
+            opens_segment=prompt.opens_segment,
+        )
+        turn = Turn(seen=context.new, completion=completion)
+        messages = [tool(text, "call_0") if is_tool else user(text) for is_tool, text in new]
+        context = after(context, turn, *messages)
+    prompt = renderer.prompt(context)
+    return [*prompts, (prompt.new_ids, prompt.opens_segment)]
+
+
+LONG_TURN = st.tuples(
+    TEXT,
+    st.sampled_from(["", "", "hm"]),
+    st.booleans(),
+    st.lists(st.tuples(st.booleans(), TEXT), min_size=1, max_size=2),
+)
+EXPERIENCED: dict[str | None, Renderer] = {}
+
+
+@pytest.mark.parametrize("template", [None, OWN_END, FORGETS_REASONING, NUMBERS, ALTERNATES])
+@settings(max_examples=60, deadline=None)
+@given(turns=st.lists(LONG_TURN, min_size=1, max_size=6))
+def test_a_renderer_that_knows_a_shape_says_what_a_fresh_one_works_out_in_full(template, turns):
+    """A wrong short cut would feed other tokens than the template writes."""
+    if template == ALTERNATES:  # refuses other orders of roles
+        turns = [(said, thought, ended, [(False, "x")]) for said, thought, ended, _ in turns]
+    known = EXPERIENCED.setdefault(template, Renderer(tokenizer_with(template)))
+    fresh = Renderer(known.tokenizer)
+    fresh._local_tail = lambda context: None  # never takes the short cut
+    assert play(known, turns) == play(fresh, turns)
+
+
+def test_the_short_cut_is_taken_where_the_template_allows_it_and_nowhere_else():
+    turns = [("a", "", True, [(False, "b")])] * 3
+    # After one exchange the third message is the third, after more it is not.
+    for template, taken in ((None, [True, True, True]), (NUMBERS, [True, False, False])):
+        renderer = Renderer(tokenizer_with(template))
+        play(renderer, turns)
+        assert list(renderer._is_local.values()) == taken

@@ -6,14 +6,16 @@ noticed.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from swe_docker import require_docker
+from swe_docker import require_docker, seed
 from swe_task import BUGGY, FILES, GOLD, OLD_TESTS, SEED, TASK, diff
 from turngym.envs.sandbox import Limits
 from turngym.envs.swe.evaluate import EvalSettings, evaluate
+from turngym.envs.swe.grading import Expected
 from turngym.envs.swe.predictions import Prediction
 from turngym.envs.swe.verdict import Verdict
 
@@ -266,6 +268,31 @@ def test_patches_that_leave_the_tree_are_refused_before_they_are_tried(name):
         and "tree" in result.reason
         or "link" in result.reason
     )
+
+
+@pytest.mark.parametrize("folder", ["tests", "tests/deep"])
+def test_a_helper_that_the_tests_import_is_put_back(folder):
+    # `from helpers import same`, as pytest's default import mode allows: a helper that a patch
+    # rewrites decides results without touching a test or a conftest.
+    helper, lax = "def same(a, b): assert a == b\n", "def same(a, b): pass\n"
+    test = f"{folder}/test_more.py"
+    text = "from helpers import same\nfrom sums import total\n\n\n"
+    text += "def test_more():\n    same(total([1, 2]), 3)\n"
+    files = {**FILES, f"{folder}/helpers.py": helper, test: text}
+    task = replace(
+        TASK,
+        test_patch="",
+        test_files=(test,),
+        expected=Expected(fail_to_pass=(f"{test}::test_more",)),
+    )
+    for patch, verdict in (
+        (diff(f"{folder}/helpers.py", helper, lax), Verdict.UNRESOLVED),
+        (diff("helpers.py", None, lax), Verdict.UNRESOLVED),
+        (GOLD, Verdict.RESOLVED),
+    ):
+        answer = Prediction(instance_id=task.instance_id, patch=patch)
+        result = evaluate(task, answer, SETTINGS, seed(files))
+        assert result.verdict is verdict, (result.reason, result.evidence, result.log)
 
 
 def test_the_suite_holds_at_least_forty_attacks():

@@ -34,7 +34,7 @@ def test_the_environment_keeps_the_contract():
 
 def test_splits_share_nothing_and_both_have_tasks(env):
     train, test = env.tasks("train"), env.tasks("test")
-    assert train and test and not set(train) & set(test) and len(train) + len(test) == 10
+    assert train and test and not set(train) & set(test) and len(train) + len(test) == 30
     with pytest.raises(ConfigError, match="splits"):
         env.tasks("dev")
 
@@ -60,7 +60,7 @@ FIX = (
 def test_every_bundled_task_is_valid():
     settings = EvalSettings(timeout_s=60, limits=Limits(disk_mb=32))
     checks = validate_tasks(bundled_tasks(), workers=2, settings=settings)
-    assert [c for c in checks if c.outcome != "valid"] == [] and len(checks) == 10
+    assert [c for c in checks if c.outcome != "valid"] == [] and len(checks) == 30
 
 
 def test_a_fix_by_tools_is_worth_one(env):
@@ -118,6 +118,83 @@ def test_the_bash_preset_runs_one_block_and_submits():
         env.step("```bash\nsed -i '5s/low/high/' clamp.py\n```")
         _, reward, done, _, info = env.step(f"```bash\necho {SUBMIT_LINE}\n```")
         assert (reward, done) == (1.0, True) and "clamp.py" in info["patch"]
+    finally:
+        env.close()
+
+
+def test_the_xml_preset_edits_searches_and_finishes():
+    env = SWE(actions="xml")
+    form = "<function={}>\n{}</function>".format
+
+    def say(name, **values):
+        body = "".join(f"<parameter={k}>{v}</parameter>\n" for k, v in values.items())
+        return "I think.\n" + form(name, body)
+
+    try:
+        messages, _ = env.reset(options=TASK)
+        assert "<function=NAME>" in messages[0].content and env.tools == ()
+        assert env.step(say("finish") + say("finish"))[4]["rewards"]["format"] == 0.0
+        for name, values, words in (
+            (
+                "file_editor",
+                {"command": "view", "path": "clamp.py", "view_range": "[4, 5]"},
+                "high",
+            ),
+            ("file_editor", {"command": "undo_edit", "path": "clamp.py"}, "no command"),
+            ("file_editor", {"command": "create", "path": "x.py"}, "needs file_text"),
+            ("file_editor", {"command": "create", "path": "x.py", "file_text": "a\nb"}, "edited"),
+            (
+                "file_editor",
+                {"command": "insert", "path": "x.py", "insert_line": "1", "new_str": "middle"},
+                "edited",
+            ),
+            ("execute_bash", {"cmd": "cat x.py"}, "a\nmiddle\nb"),
+            ("execute_bash", {}, "needs command"),
+            ("search", {"search_term": "value > high"}, "./clamp.py:4"),
+            ("search", {"search_term": "nowhere at all"}, "nothing found"),
+            ("fly", {}, "no function"),
+        ):
+            shown, *_ = env.step(say(name, **values))
+            assert words in shown[0].content, (name, values, shown[0].content)
+        fix = {"path": "clamp.py", "old_str": FIX[1]["old"], "new_str": FIX[1]["new"]}
+        _, _, _, _, info = env.step(say("file_editor", command="str_replace", **fix))
+        assert info["edits"] == [{"path": "clamp.py", "matches": 1, "ok": True}]
+        assert env.step(say("finish", command="submit"))[1] == 1.0
+    finally:
+        env.close()
+
+
+def test_facts_of_a_turn_are_recorded():
+    check = "python - <<'E'\nimport ast, pathlib\nfor p in pathlib.Path().rglob('*.py'):\n"
+    check += "    try: ast.parse(p.read_text())\n    except SyntaxError: print(p)\nE"
+    env = SWE(diagnose=check)
+    try:
+        env.reset(options=TASK)
+        *_, info = env.step(calls(("edit", {"path": "clamp.py", "old": "return", "new": ""})))
+        assert info["edits"] == [{"path": "clamp.py", "matches": 3, "ok": False}]
+        assert info["named"] == ["clamp.py"] and info["diagnostics"] == [0, 0]
+        assert "occurs 3 times" in info["feedback"] and info["rewards"]["tool"] == 0.0
+        broken = {"path": "clamp.py", "old": "value < low:", "new": "value <"}
+        *_, info = env.step(calls(("edit", broken)))
+        assert info["diagnostics"] == [0, 1] and "0 before, 1 after" in info["feedback"]
+        *_, info = env.step(calls(("bash", {"command": "cd tests && git status; pytest -q"})))
+        assert info["named"] == [] and info["tests"] == {"passed": 0, "failed": 1}
+        assert env.privileged.hidden_state["files"] == ["clamp.py"]
+    finally:
+        env.close()
+
+
+def test_the_expert_solves_tiny_and_larger_tasks():
+    env = SWE(actions="bash")
+    try:
+        for task in ("turngym__slug-1", "turngym__waypaths-1"):
+            messages, _ = env.reset(options={"task_id": task})
+            seen, done = list(messages), False
+            while not done:
+                reply = env.expert(seen)
+                shown, reward, done, *_ = env.step(reply)
+                seen += [reply, *shown]
+            assert reward == 1.0
     finally:
         env.close()
 

@@ -117,13 +117,10 @@ def test_a_swe_smith_row_is_bugged_first_and_its_gold_is_the_bug_reversed():
         "PASS_TO_PASS": ["tests/test_sums.py::test_empty"],
     }
     del row["FAIL_TO_PASS"][0]  # the old tests of the tiny task do not see the bug
-    task = task_of(row)
-    healthy = {**FILES, "sums.py": FIXED}
-    from swe_docker import seed
-
+    task = task_of(row | {"files": {**FILES, "sums.py": FIXED}})
     for patch, reverse, verdict in ((bug, True, Verdict.RESOLVED), (bug, False, None)):
         answer = Prediction(instance_id="smith__x", patch=patch, reverse=reverse)
-        got = evaluate(task, answer, FAST, seed(healthy))
+        got = evaluate(task, answer, FAST)
         assert got.verdict is (verdict or Verdict.PATCH_REFUSED), got.reason
 
 

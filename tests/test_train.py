@@ -12,6 +12,7 @@ from turngym.agents.tiny import tiny_model, tiny_tokenizer
 from turngym.errors import ConfigError, NotTheAgentsFault, UnknownNameError
 from turngym.serial import read_jsonl
 from turngym.trainers import checkpoint
+from turngym.trainers import explore as explore_module
 from turngym.trainers import learn as learn_module
 from turngym.trainers import train as train_module
 from turngym.trainers.config import TrainConfig, load_recipe, recipe_names
@@ -100,7 +101,7 @@ def test_the_same_settings_give_the_same_bytes(tmp_path, model_path):
 def test_an_interrupted_run_continues_to_the_same_bytes(tmp_path, model_path, monkeypatch, at):
     settings = config(model_path)
     train(settings, tmp_path / "whole", report=quiet)
-    real = train_module.rollout
+    real = explore_module.rollout
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -109,12 +110,12 @@ def test_an_interrupted_run_continues_to_the_same_bytes(tmp_path, model_path, mo
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "rollout", interrupted)
+    monkeypatch.setattr(explore_module, "rollout", interrupted)
     said = []
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "cut", report=said.append)
     assert "--resume" in said[-1]
-    monkeypatch.setattr(train_module, "rollout", real)
+    monkeypatch.setattr(explore_module, "rollout", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     for file in ("metrics.jsonl", "evaluations.jsonl"):
         whole, cut = ((tmp_path / name / file).read_bytes() for name in ("whole", "cut"))
@@ -173,6 +174,7 @@ def test_a_draft_is_never_loaded_and_lines_after_the_checkpoint_are_taken_back(
     last = checkpoint.latest(tmp_path)
     assert last is not None
     last.rename(last.with_name(last.name + ".draft"))  # as if killed while writing
+    (tmp_path / "finished.json").unlink()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "half')
     assert checkpoint.latest(tmp_path) is None

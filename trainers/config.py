@@ -14,6 +14,7 @@ from turngym.envs.registry import make
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers.losses import ClipConfig
 from turngym.trainers.rollout import RolloutConfig
+from turngym.trainers.rubrics import RewardsConfig
 from turngym.types import Sampling
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-PLACE = ("env", "policy", "sampling", "evaluation")
+PLACE = ("env", "rewards", "policy", "sampling", "evaluation")
 """Tables of a recipe that say where an agent learns; the others say how."""
 
 
@@ -41,6 +42,9 @@ class EnvConfig(Config):
 
     id: str
     """A registered id, such as `turngym/WebShop-v0`."""
+    agents: Mapping[str, str] = Field(default_factory=dict)
+    """Agents that the environment talks to (simulated users, judges), by the name of its setting:
+    `simulator = "http://localhost:8000/v1#MODEL"`."""
 
     def make(self) -> TextEnv:
         """A fresh environment.
@@ -49,9 +53,11 @@ class EnvConfig(Config):
             ConfigError: a key that the environment does not take, with the closest one it does.
             UnknownNameError: no such id.
         """
+        from turngym.agents.load import load_agents
+
         options = self.model_extra or {}
         try:
-            return make(self.id, **options)
+            return make(self.id, **options, **load_agents(self.agents))
         except TypeError as error:
             if "unexpected keyword argument" not in str(error):
                 raise
@@ -128,6 +134,8 @@ class TrainConfig(Config):
     env: EnvConfig
     policy: PolicyConfig
     credit: CreditSettings = CreditSettings()
+    rewards: RewardsConfig = RewardsConfig()
+    """Rewards by name; empty leaves what the environment pays."""
     signals: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """Settings of signals by name; those that the credit method needs are made anyway."""
     loss: ClipConfig = ClipConfig()
@@ -141,6 +149,9 @@ class TrainConfig(Config):
     group_size: int = Field(default=8, ge=1)
     min_group_size: int = Field(default=1, ge=1)
     """Groups in which fewer episodes count, because the others broke, are left out of the step."""
+    outage_wait_s: float = Field(default=30, ge=0)
+    """When all episodes of a step are lost to a judge, a simulator or a server, it is played again
+    after so many seconds, three times at most."""
     mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
@@ -149,6 +160,8 @@ class TrainConfig(Config):
     """Bound on the size of one forward and backward pass; the loss does not depend on it."""
     checkpoint_every: int = Field(default=20, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    details_per_step: int = Field(default=4, ge=0)
+    """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
     threads: int = Field(default=0, ge=0)
@@ -179,8 +192,8 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, on: str | None = No
     Args:
         name: A recipe.
         overrides: Settings to change, last of all.
-        on: Another recipe, which says where: its tables `env`, `policy`, `sampling` and
-            `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
+        on: Another recipe, which says where: its tables `env`, `rewards`, `policy`,
+            `sampling` and `evaluation` stand in for those of `name`. So `load_recipe("mapo", on="tool_use")`
             trains with MAPO's credit, loss and optimizer in the tool-use environment.
 
     Raises:

@@ -6,12 +6,11 @@ Everything that breaks ends this episode with a status and leaves its siblings a
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,6 +27,14 @@ from turngym.errors import (
     SimulatorFailure,
 )
 from turngym.seeding import derive
+from turngym.trainers.boundary import (
+    check_completion,
+    check_messages,
+    checked_step,
+    closed_on_failure,
+    told,
+    when_late,
+)
 from turngym.types import (
     Agent,
     Completion,
@@ -125,11 +132,17 @@ class Origin:
 
         def start() -> Origin:
             env = make_env()
-            observation, info = env.reset(seed=group.seed, options=options)
-            return cls(env, observation, info, env.fingerprint(), group.size)
+            with closed_on_failure(env):
+                observation, info = env.reset(seed=group.seed, options=options)
+                check_messages(env, observation)
+                return cls(env, observation, info, env.fingerprint(), group.size)
 
-        loop = asyncio.get_running_loop()
-        return await asyncio.wait_for(loop.run_in_executor(executor, start), timeout_s)
+        work = executor.submit(start)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(work), timeout_s)
+        except BaseException:
+            when_late(work, lambda origin: origin.env.close())
+            raise
 
     def member(self, group: Group, index: int) -> TextEnv:
         """An environment of its own for member `index`, at the initial state of the group.
@@ -140,12 +153,13 @@ class Origin:
         if group.size == 1:
             return self.env
         env = self.env.fork(seed=derive(group.seed, index))
-        found = env.fingerprint()
-        if found != self.fingerprint:
-            raise EnvironmentFailure(
-                f"a fork of {type(env).__name__} starts from another state: fingerprint {found}, "
-                f"its origin has {self.fingerprint}. Check get_state and set_state."
-            )
+        with closed_on_failure(env):
+            found = env.fingerprint()
+            if found != self.fingerprint:
+                raise EnvironmentFailure(
+                    f"a fork of {type(env).__name__} starts from another state: fingerprint "
+                    f"{found}, its origin has {self.fingerprint}. Check get_state and set_state."
+                )
         return env
 
     def leave(self) -> bool:
@@ -182,20 +196,18 @@ class Episode:
         self._reward_sum = 0.0
         self._exchange = 0
 
-    async def run(self, on_end: Callable[[Trajectory], None]) -> Trajectory:
-        """The trajectory, whatever happens; `on_end` sees it also when the run is cancelled."""
+    async def run(self, on_cancel: Callable[[Trajectory], None]) -> Trajectory:
+        """The trajectory, whatever happens; `on_cancel` gets it when the run is cancelled."""
         error = ""
         try:
             status = await self._play()
         except asyncio.CancelledError:
-            on_end(self._end(EpisodeStatus.CANCELLED, ""))
+            on_cancel(self._end(EpisodeStatus.CANCELLED, ""))
             raise
         except Exception as failure:
             # The boundary: a part written by others broke. Its episode says so, others go on.
             status, error = self._status_of(failure), traceback.format_exc()
-        trajectory = self._end(status, error)
-        on_end(trajectory)
-        return trajectory
+        return self._end(status, error)
 
     def _status_of(self, failure: Exception) -> EpisodeStatus:
         for kind, status in STATUS_OF_ERROR:
@@ -209,19 +221,27 @@ class Episode:
         # Shielded: one member that is cancelled must not take the origin from the others.
         origin: Origin = await asyncio.shield(self._origin_task)
         self._origin = origin
-        env = self._env = await self._in_thread(lambda: origin.member(self.group, self.member))
+        env = self._env = await self._fork(origin)
         new, info = origin.observation, origin.info
         while True:
             anchor = str(info.get("anchor") or digest(new))
             seen, completion = new, await self._act(env, new)
             result = await self._step(env, completion.message)
-            new, reward, terminated, truncated, info = _checked(env, result)
+            new, reward, terminated, truncated, info = checked_step(env, result)
             self._record(seen, completion, anchor, reward, info)
             if terminated or truncated:
                 self._closing = new
                 return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
             asked = any(message.role == "user" for message in new)
             self._exchange = int(info.get("exchange", self._exchange + asked))
+
+    async def _fork(self, origin: Origin) -> TextEnv:
+        try:
+            return await self._in_thread(lambda: origin.member(self.group, self.member))
+        except BaseException:
+            if self._step_at_work is not None and self.group.size > 1:
+                when_late(self._step_at_work, lambda env: env.close())
+            raise
 
     async def _act(self, env: TextEnv, new: tuple[Message, ...]) -> Completion:
         context = Context(
@@ -231,6 +251,7 @@ class Episode:
         self._acting = True
         act = self.agent.act(context, sampling=self.group.sampling, seed=seed)
         completion = await asyncio.wait_for(act, self._time_for(self.config.act_timeout_s))
+        check_completion(self.agent, completion)
         self._acting = False
         return completion
 
@@ -280,6 +301,11 @@ class Episode:
 
     def _end(self, status: EpisodeStatus, error: str) -> Trajectory:
         env, origin = self._env, self._origin
+        try:
+            tools, privileged = told(env)
+        except Exception:  # a stranger's property: it breaks this episode alone
+            tools, privileged = (), Privileged()
+            status, error = EpisodeStatus.ENV_ERROR, error or traceback.format_exc()
         outcome = self._reward_sum if self._outcome is None else self._outcome
         success = self._success
         if success is None and env is not None:
@@ -294,10 +320,10 @@ class Episode:
             turns=tuple(self._turns),
             status=status,
             closing=self._closing,
-            tools=() if env is None else tuple(env.tools),
+            tools=tools,
             outcome=outcome if status.counts else None,
             success=success if status.counts else None,
-            privileged=Privileged() if env is None else env.privileged,
+            privileged=privileged,
             fingerprint="" if origin is None else origin.fingerprint,
             error=error,
             seconds=time.perf_counter() - self._started,
@@ -317,8 +343,9 @@ class Episode:
             used.append(origin.env)
 
         def close(_: object = None) -> None:
-            for each in used:
-                each.close()
+            with ExitStack() as closing:  # one that fails to close keeps no other open
+                for each in used:
+                    closing.callback(each.close)
 
         if self._step_at_work is not None and self._step_at_work.running():
             self._step_at_work.add_done_callback(close)
@@ -330,28 +357,3 @@ def _env_id(env: TextEnv | None) -> str:
     if env is None:
         return ""
     return env.spec.id if env.spec is not None else type(env).__name__
-
-
-def _checked(env: TextEnv, result: Any) -> tuple[tuple[Message, ...], float, bool, bool, Any]:
-    """`result` if it is what a step gives; garbage and NaN are the environment's failure."""
-    try:
-        observation, reward, terminated, truncated, info = result
-        outcome, turn_reward = info.get("outcome", 0.0), info.get("turn_reward") or 0.0
-        json.dumps(info, allow_nan=False)
-        sound = (
-            all(isinstance(message, Message) for message in observation)
-            and math.isfinite(reward)
-            and math.isfinite(outcome)
-            and math.isfinite(turn_reward)
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise EnvironmentFailure(
-            f"{type(env).__name__}.step must return (messages, reward, terminated, truncated, "
-            f"info), got {result!r:.200}"
-        ) from error
-    if not sound:
-        raise EnvironmentFailure(
-            f"{type(env).__name__}.step returned something that is no message or a reward that is "
-            f"not finite: {result!r:.200}"
-        )
-    return tuple(observation), float(reward), terminated, truncated, info

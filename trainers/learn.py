@@ -9,6 +9,7 @@ import torch
 
 from turngym.trainers.batch import collate
 from turngym.trainers.credit import credit_method
+from turngym.trainers.details import details
 from turngym.trainers.evidence import Evidence
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.measure import require_turn_rewards
@@ -34,7 +35,8 @@ def learn(
     """Everything that changes weights: of the signals' models and of the policy.
 
     Args:
-        run: gives the settings and keeps the batch of a step that had to be skipped.
+        run: gives the settings, keeps the credit of a few episodes token by token, and the batch of a
+            step that had to be skipped.
         policy: in training.
         suite: its signals.
         optimizer: of the policy.
@@ -55,6 +57,7 @@ def learn(
     for group in optimizer.param_groups:
         group["lr"] = rate
     done = update(policy.model, optimizer, batch, credit, config, step)
+    run.log_details(step, details(trajectories, credit, done, config))
     credited = {name: float(value) for name, value in credit.metrics.items()}
     metrics = {**figures(trajectories, batch), **credited, **signals, **done.metrics}
     skipped = ("policy",) * (done.skipped > 0) + suite.skipped(signals)

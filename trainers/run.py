@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from turngym.errors import ConfigError, DataError, StorageFailure
 from turngym.serial import TrajectoryWriter
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.details import TrajectoryDetail
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
@@ -128,6 +129,20 @@ class Run:
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
 
+    def log_details(self, step: int, details: Iterable[TrajectoryDetail]) -> None:
+        """Write the step's file under details/, if there is anything to write."""
+        lines = [json.dumps(_finite(asdict(each)), sort_keys=True) for each in details]
+        if not lines:
+            return
+        path = self.folder / "details" / f"step-{step:06d}.jsonl"
+        text = "".join(f"{line}\n" for line in lines)
+
+        def write() -> None:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, text)
+
+        _storing(path, write)
+
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
         self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
@@ -189,6 +204,8 @@ def _finite(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
     return value
 
 

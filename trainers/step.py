@@ -34,6 +34,10 @@ class Update:
     skipped: int
     """Optimizer steps left out because loss or gradient were not finite."""
     metrics: Mapping[str, float]
+    batch: TurnBatch
+    """What was trained on, with `old_logprobs` where they were needed."""
+    output: PolicyOutput
+    """[N] of each token, right before the last optimizer step that used it."""
 
 
 def make_optimizer(model: Any, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -93,10 +97,14 @@ def update(
     moves = config.mini_batches * config.epochs > 1
     if batch.old_logprobs is None and (moves or config.loss.mismatch is not None):
         batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
-    done = [
-        _one(model, optimizer, *_part(batch, credit, rows), config)
-        for rows in _order(batch, config, step)
-    ]
+    logprobs = torch.zeros_like(batch.sampled_logprobs)
+    entropy = torch.zeros_like(logprobs)
+    done = []
+    for rows in _order(batch, config, step):
+        part, part_credit, tokens = _part(batch, credit, rows)
+        one = _one(model, optimizer, part, part_credit, config)
+        logprobs[tokens], entropy[tokens] = one.output.logprobs, _given(one.output.entropy)
+        done.append(one)
     applied = [each for each in done if not each.skipped] or done
     names = sorted({name for each in applied for name in each.metrics})
     return Update(
@@ -106,6 +114,8 @@ def update(
         metrics={
             name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names
         },
+        batch=batch,
+        output=PolicyOutput(logprobs=logprobs, entropy=entropy),
     )
 
 
@@ -130,8 +140,7 @@ def _one(
             loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
         logprobs[tokens] = output.logprobs.detach()
-        assert output.entropy is not None
-        entropy[tokens] = output.entropy.detach()
+        entropy[tokens] = _given(output.entropy).detach()
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm))
     sound = math.isfinite(total) and math.isfinite(norm)
     if sound:
@@ -141,7 +150,14 @@ def _one(
         output = PolicyOutput(logprobs=logprobs, entropy=entropy)
         metrics = dict(clip_loss(output, batch, credit, denominators, loss_config).metrics)
     metrics["entropy"] = float(entropy.sum()) / max(denominators.tokens, 1)
-    return Update(loss=total, grad_norm=norm, skipped=int(not sound), metrics=metrics)
+    return Update(
+        loss=total,
+        grad_norm=norm,
+        skipped=int(not sound),
+        metrics=metrics,
+        batch=batch,
+        output=output,
+    )
 
 
 def _order(batch: TurnBatch, config: TrainConfig, step: int) -> Iterator[Tensor]:
@@ -155,11 +171,17 @@ def _order(batch: TurnBatch, config: TrainConfig, step: int) -> Iterator[Tensor]
             yield torch.tensor(sorted(rows[start : start + size]), device=batch.device)
 
 
-def _part(batch: TurnBatch, credit: Credit, rows: Tensor) -> tuple[TurnBatch, Credit]:
+def _part(batch: TurnBatch, credit: Credit, rows: Tensor) -> tuple[TurnBatch, Credit, Tensor]:
+    """The trajectories `rows` with their credit, and which tokens of `batch` are theirs."""
     if rows.shape[0] == batch.num_trajectories:
-        return batch, credit
+        return batch, credit, torch.arange(batch.num_tokens, device=batch.device)
     part, tokens, turns = take(batch, rows)
-    return part, take_credit(credit, tokens, turns, batch.num_turns)
+    return part, take_credit(credit, tokens, turns, batch.num_turns), tokens
+
+
+def _given(entropy: Tensor | None) -> Tensor:
+    assert entropy is not None  # asked for above
+    return entropy
 
 
 def _mean(values: list[float]) -> float:

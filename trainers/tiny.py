@@ -53,6 +53,12 @@ FAMILIES.add(
     "web_shop",
     Family(env_id="turngym/WebShop-v0", settings={"size": "demo"}, noise=0.35, steps=1400),
 )
+FAMILIES.add(
+    "emotional_support",
+    Family(
+        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=175
+    ),
+)
 
 # Environments whose words the tokenizer knows, with a checkpoint or without.
 _SPOKEN: tuple[tuple[str, dict[str, Any], int], ...] = (

@@ -9,6 +9,7 @@ from turngym.envs.conversational_qa.conversations import InventedSource
 from turngym.envs.conversational_qa.loaders import load
 from turngym.envs.conversational_qa.settings import ConversationalQASettings
 from turngym.envs.conversational_qa.tasks import Source
+from turngym.envs.retrieval.batched import Batched
 from turngym.envs.retrieval.bm25 import BM25
 from turngym.envs.retrieval.client import SearchServer
 from turngym.envs.retrieval.passages import Retriever
@@ -46,7 +47,7 @@ def open_retriever(settings: ConversationalQASettings, source: Source) -> Retrie
         DataError: the corpus is missing or malformed.
     """
     if settings.server is not None:
-        return SearchServer(settings.server)
+        return _server(settings.server)
     if settings.corpus is not None:
         return _corpus_index(settings.corpus, settings.cache)
     if not source.passages:
@@ -60,6 +61,12 @@ def open_retriever(settings: ConversationalQASettings, source: Source) -> Retrie
 # Environments are made by the hundred; what they share is opened once.
 _invented = functools.lru_cache(maxsize=8)(InventedSource)
 _loaded = functools.lru_cache(maxsize=8)(load)
+
+
+@functools.lru_cache(maxsize=8)
+def _server(url: str) -> Batched:
+    # One for all environments: episodes that search at the same time share a request.
+    return Batched(SearchServer(url))
 
 
 @functools.lru_cache(maxsize=8)

@@ -65,11 +65,18 @@ class Score:
     question_accuracy: float
 
 
-def load_emobench(path: str | Path, *, language: str | None = None) -> tuple[Question, ...]:
-    """The questions of `EU.jsonl` or `EA.jsonl`, in order; `language` keeps `en` or `zh` only.
+def load_emobench(
+    path: str | Path, *, language: str | None = None, limit: int | None = None
+) -> tuple[Question, ...]:
+    """The questions of `EU.jsonl` or `EA.jsonl`, in order.
+
+    Args:
+        path: of the file.
+        language: keeps `en` or `zh` only.
+        limit: keeps the first items only.
 
     Raises:
-        DataError: a line that is no such question; names the file and the line.
+        DataError: a line that is no such question, or no question at all; names the file.
     """
     questions: list[Question] = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
@@ -81,7 +88,10 @@ def load_emobench(path: str | Path, *, language: str | None = None) -> tuple[Que
             raise DataError(
                 f"{path}, line {number}: not an EmoBench question ({type(error).__name__}: {error})"
             ) from error
-    return tuple(questions)
+    if not questions:
+        raise DataError(f"{path} holds no question{f' in {language}' if language else ''}")
+    kept = set(list(dict.fromkeys(question.item for question in questions))[:limit])
+    return tuple(question for question in questions if question.item in kept)
 
 
 def evaluate(

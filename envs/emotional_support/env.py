@@ -26,12 +26,13 @@ from turngym.envs.emotional_support.empa import (
 )
 from turngym.envs.emotional_support.expert import expert
 from turngym.envs.emotional_support.features import spoken
+from turngym.envs.emotional_support.llm_user import LLMUser
 from turngym.envs.emotional_support.profiles import Profile, bundled, split_of
 from turngym.envs.emotional_support.rule_user import RuleUser
 from turngym.envs.emotional_support.simulator import Scene, Simulator
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.errors import ConfigError, UnknownNameError
-from turngym.types import Message, Privileged, system, user
+from turngym.types import Agent, Message, Privileged, system, user
 
 __all__ = ["PRESETS", "EmotionalSupport", "Preset", "says_goodbye"]
 
@@ -62,6 +63,19 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
+def _simulator(given: Simulator | Agent | None, *, terse: bool) -> Simulator:
+    if given is None:
+        return RuleUser(terse=terse)
+    if isinstance(given, Simulator):
+        return given
+    if not hasattr(given, "act"):
+        raise ConfigError(
+            f"simulator must be an agent or a Simulator, got {given!r}. On the command line and in "
+            "recipes an agent is named by agents.simulator=http://HOST:PORT/v1#MODEL"
+        )
+    return LLMUser(given)
+
+
 def says_goodbye(text: str) -> bool:
     """Whether the simulated user takes leave, in Chinese or English."""
     return FAREWELL.search(text) is not None
@@ -76,13 +90,13 @@ class EmotionalSupport(TextEnv):
 
     Args:
         preset: one of PRESETS.
-        simulator: who plays the person; None takes the rule-based one.
+        simulator: who plays the person; an agent plays it as `LLMUser`, None takes the rule-based one.
         profiles: the people; None takes the 320 bundled ones.
         max_turns: replies at most; None takes the preset's.
 
     Raises:
         UnknownNameError: no such preset.
-        ConfigError: an empty list of profiles, or two with one id.
+        ConfigError: an empty list of profiles, two with one id, or a simulator that is none.
 
     Example:
         >>> env = EmotionalSupport(preset="rlver")
@@ -96,7 +110,7 @@ class EmotionalSupport(TextEnv):
         self,
         *,
         preset: str = "sage",
-        simulator: Simulator | None = None,
+        simulator: Simulator | Agent | None = None,
         profiles: Sequence[Profile] | None = None,
         max_turns: int | None = None,
     ) -> None:
@@ -104,7 +118,7 @@ class EmotionalSupport(TextEnv):
             raise UnknownNameError("preset", preset, PRESETS)
         self.preset = PRESETS[preset]
         super().__init__(max_turns=max_turns or self.preset.rule.max_replies)
-        self.simulator: Simulator = simulator or RuleUser(terse=self.preset.terse)
+        self.simulator = _simulator(simulator, terse=self.preset.terse)
         people = bundled() if profiles is None else tuple(profiles)
         self._people = {profile.id: profile for profile in people}
         if not people or len(self._people) < len(people):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from turngym.envs.emotional_support.appraisal import Appraisal, Verdict
 from turngym.envs.emotional_support.profiles import Profile
@@ -25,6 +25,7 @@ class Scene:
     verdict: Verdict = Verdict.OPEN
 
 
+@runtime_checkable
 class Simulator(Protocol):
     """One simulated user; it keeps no state, so that forks may share it.
 

@@ -1,31 +1,27 @@
-"""What an agent may say: one bash block a turn (mini-swe-agent's protocol), or tool calls."""
+"""What actions do in a sandbox: commands, and the tools view, edit, search, run_tests, submit."""
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from turngym.envs.sandbox import Sandbox
 from turngym.types import ToolCall
 
-__all__ = [
-    "SUBMIT_LINE",
-    "TOOLS",
-    "Observed",
-    "Preset",
-    "bash_command",
-    "cut",
-    "run_bash",
-    "run_tool",
-]
-
-Preset = Literal["bash", "tools"]
+__all__ = ["SUBMIT_LINE", "TOOLS", "Edit", "Observed", "cut", "edit", "run_bash", "run_tool"]
 
 SUBMIT_LINE = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 """First line of output, with return code 0, that ends an episode of the bash preset."""
 
-_BLOCK = re.compile(r"```(?:mswea_bash_command|bash)\s*\n(.*?)\n?```", re.DOTALL)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One replacement in a file, as it was asked for."""
+
+    path: str
+    matches: int
+    """How often the text to replace occurred; 1 for a new file. Only 1 is applied."""
+    ok: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +34,8 @@ class Observed:
     submitted: bool = False
     died: bool = False
     """The sandbox is gone, by the action's doing."""
+    edit: Edit | None = None
+    """What an editing action did."""
 
 
 def cut(text: str, limit: int = 10_000) -> str:
@@ -47,12 +45,6 @@ def cut(text: str, limit: int = 10_000) -> str:
     half = limit // 2
     gone = len(text) - 2 * half
     return f"{text[:half]}\n[... {gone} characters left out ...]\n{text[-half:]}"
-
-
-def bash_command(text: str) -> str | None:
-    """The command of a reply; None unless it holds exactly one block."""
-    blocks = _BLOCK.findall(text)
-    return blocks[0] if len(blocks) == 1 else None
 
 
 def run_bash(sandbox: Sandbox, command: str) -> Observed:
@@ -120,7 +112,7 @@ def run_tool(sandbox: Sandbox, call: ToolCall) -> Observed:
     if call.name == "submit":
         return Observed(text="submitted", ok=True, submitted=True)
     if call.name == "edit":
-        return _edit(sandbox, *(str(arguments[key]) for key in ("path", "old", "new")))
+        return edit(sandbox, *(str(arguments[key]) for key in ("path", "old", "new")))
     return _shell(sandbox, call.name, arguments)
 
 
@@ -147,18 +139,21 @@ def _shell(sandbox: Sandbox, name: str, arguments: Mapping[str, Any]) -> Observe
     return Observed(text=text, ok=ok, died=result.died)
 
 
-def _edit(sandbox: Sandbox, path: str, old: str, new: str) -> Observed:
+def edit(sandbox: Sandbox, path: str, old: str, new: str) -> Observed:
+    """Replace text that occurs exactly once; an empty `old` makes the file."""
+    matches = 1
     try:
         if old:
             before = sandbox.read(path).decode("utf-8")
-            if before.count(old) != 1:
+            matches = before.count(old)
+            if matches != 1:
+                text = f"error: the old text occurs {matches} times in {path}, and must occur once"
                 return Observed(
-                    text=f"error: the old text occurs {before.count(old)} times in {path}, "
-                    "and must occur once",
-                    ok=False,
+                    text=text, ok=False, edit=Edit(path=path, matches=matches, ok=False)
                 )
             new = before.replace(old, new)
         sandbox.write(path, new.encode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        return Observed(text=f"error: {error}", ok=False)
-    return Observed(text=f"edited {path}", ok=True)
+    except (OSError, UnicodeError) as error:
+        failed = Edit(path=path, matches=0 if old else 1, ok=False)
+        return Observed(text=f"error: {error}", ok=False, edit=failed)
+    return Observed(text=f"edited {path}", ok=True, edit=Edit(path=path, matches=1, ok=True))

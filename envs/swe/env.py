@@ -5,47 +5,31 @@ not public, ours are settings): not submitted < empty patch < tests fail < tests
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
 from turngym.envs.env import EnvState, Observation, StepResult, TextEnv
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
-from turngym.envs.sandbox.archive import pack
+from turngym.envs.sandbox.archive import pack, tree
 from turngym.envs.sandbox.docker_sandbox import DockerSandbox, image_seed
-from turngym.envs.swe.actions import (
-    SUBMIT_LINE,
-    TOOLS,
-    Observed,
-    Preset,
-    bash_command,
-    run_bash,
-    run_tool,
-)
+from turngym.envs.swe.actions import Observed
 from turngym.envs.swe.bundled import bundled_tasks
+from turngym.envs.swe.bundled.expert import expert_reply
 from turngym.envs.swe.difference import patch_between
-from turngym.envs.swe.evaluate import EvalSettings, evaluate
+from turngym.envs.swe.evaluate import EvalSettings, evaluate, spec_of
+from turngym.envs.swe.facts import facts_of, feedback_of
+from turngym.envs.swe.patches import files_of
 from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.presets import PRESETS, PresetName
 from turngym.envs.swe.scrub import scrub
 from turngym.envs.swe.tasks import Task, read_tasks
-from turngym.envs.swe.verdict import Verdict
+from turngym.envs.swe.verdict import InstanceResult, Verdict
 from turngym.errors import ConfigError, InfraFailure, UnknownNameError
-from turngym.types import Message, Privileged, TurnStatus, system, tool, user
+from turngym.types import Message, Privileged, TurnStatus, system, user
 
 __all__ = ["SWE", "Levels"]
-
-_BASH_RULES = f"""You fix an issue in the repository in the current folder. Each reply holds exactly one
-block, and nothing else is run:
-
-```bash
-one command
-```
-
-Every command starts in a fresh shell. To hand in your work, run: echo {SUBMIT_LINE}"""
-_TOOL_RULES = (
-    "You fix an issue in the repository in the current folder. Call tools; submit at the end."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,43 +46,68 @@ class SWE(TextEnv):
     """Fix an issue in a repository, in a sandbox that has no network.
 
     Args:
-        tasks: a file of task rows; None takes the bundled tiny tasks.
-        actions: `bash` (one command block a turn) or `tools` (tool calls).
+        tasks: a file of task rows; `bundled` (all 30) or `tiny` (ten small ones).
+        actions: `bash` (one command block a turn), `tools` (tool calls) or `xml` (R2E-Gym's form).
         max_turns: turns before the episode is cut off, unsubmitted.
+        diagnose: a shell command whose output lines are counted after every turn, such as
+            `ruff check -q --output-format concise .` in an image that has ruff; "" counts nothing.
+        evaluation: how a submission is graded; its limits hold for the agent's sandbox too.
+        on_result: called with each evaluation, to write its report.
 
     Observations are cut to 10,000 characters at both ends. `info["rewards"]` has `format` (the reply
-    could be read) and `tool` (the command worked), each 0 or 1; the reward is the outcome, at the end.
+    could be read) and `tool` (the actions worked), each 0 or 1, `info["feedback"]` says it in words,
+    and the other facts of a turn (`turngym.envs.swe.facts`) feed the step rewards of
+    `turngym.rewards.swe`. The reward is the outcome, at the end.
 
     Example:
         >>> env = turngym.make("turngym/SWE-v0", actions="bash")
     """
 
     shared: ClassVar[frozenset[str]] = frozenset(
-        {"_tasks", "actions", "limits", "levels", "_box", "_box_owner", "_start"}
+        {
+            "_tasks",
+            "actions",
+            "diagnose",
+            "evaluation",
+            "levels",
+            "on_result",
+            "_box",
+            "_box_owner",
+            "_paths",
+            "_start",
+        }
     )
     max_turns = 30
 
     def __init__(
         self,
         *,
-        tasks: str | None = None,
-        actions: Preset = "tools",
+        tasks: str = "bundled",
+        actions: PresetName = "tools",
         max_turns: int | None = None,
+        diagnose: str = "",
+        evaluation: EvalSettings | None = None,
+        on_result: Callable[[Task, InstanceResult], None] | None = None,
     ) -> None:
         super().__init__(max_turns=max_turns)
-        if actions not in ("bash", "tools"):
-            raise ConfigError(f"actions must be 'bash' or 'tools', got {actions!r}")
+        if actions not in PRESETS:
+            raise ConfigError(f"actions must be one of {', '.join(PRESETS)}, got {actions!r}")
         self.actions = actions
-        self.tools = TOOLS if actions == "tools" else ()
-        self.limits = Limits(memory_mb=1024, disk_mb=128)
+        self.tools = PRESETS[actions].tools
+        self.diagnose, self.on_result = diagnose, on_result
+        small = Limits(memory_mb=1024, disk_mb=128)
+        self.evaluation = evaluation or EvalSettings(timeout_s=60, limits=small)
         self.levels = Levels()
-        loaded = read_tasks(tasks) if tasks else bundled_tasks()
+        loaded = bundled_tasks(tasks) if tasks in ("bundled", "tiny") else read_tasks(tasks)
         self._tasks: Mapping[str, Task] = {task.instance_id: task for task in loaded}
+        self._bundled = tasks in ("bundled", "tiny")
         self._box: DockerSandbox | None = None
         self._box_owner = 0
         self._start: Snapshot | None = None
+        self._paths: tuple[str, ...] = ()
         self._tree: Snapshot | None = None
         self._task_id = ""
+        self._diagnostics = 0
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Ids of `train` (four in five, chosen by a hash of the id) or `test`.
@@ -112,10 +121,23 @@ class SWE(TextEnv):
 
     @property
     def privileged(self) -> Privileged:
-        """The reference fix."""
+        """The reference fix, and under `files` the paths that it changes."""
         if not self._task_id:
             return Privileged()
-        return Privileged(references=(self._tasks[self._task_id].gold_patch,))
+        task = self._tasks[self._task_id]
+        fix = task.gold_patch or task.bug_patch
+        return Privileged(references=(fix,), hidden_state={"files": list(files_of(fix))})
+
+    @property
+    def has_expert(self) -> bool:
+        """Bundled tasks in the bash preset have one."""
+        return self._bundled and self.actions == "bash"
+
+    def expert(
+        self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0
+    ) -> Message | str:
+        """Look at the file, put the wrong lines right, submit. A mistake changes other lines."""
+        return expert_reply(messages, PRESETS[self.actions], noise=noise, seed=seed)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -141,30 +163,30 @@ class SWE(TextEnv):
         if task.files is None:
             scrub(box)
             self._tree = self._start = box.snapshot()
-        rules = _BASH_RULES if self.actions == "bash" else _TOOL_RULES
+        self._paths = tuple(sorted(tree(self._start.archive)))
+        self._diagnostics = self._count_diagnostics(box)
         info = {"task_id": self._task_id, "anchor": self._start.tree_hash}
+        rules = PRESETS[self.actions].rules
         return (system(rules), user(f"Issue:\n{task.problem_statement}")), info
 
     def step(self, action: Message) -> StepResult:
-        """Run the reply's command or calls; a submission ends the episode with its outcome."""
-        box = self._sandbox()
+        """Run the reply's actions; a submission ends the episode with its outcome."""
+        preset, box = PRESETS[self.actions], self._sandbox()
+        calls = preset.read(action)
+        if not calls:
+            return self._refused(preset.wanted)
         observed: list[Observed] = []
-        shown: list[Message] = []
-        if self.actions == "bash":
-            command = bash_command(action.content)
-            if command is not None:
-                observed.append(run_bash(box, command))
-                shown.append(user(observed[0].text))
-        else:
-            for call in action.tool_calls:
-                observed.append(run_tool(box, call))
-                shown.append(tool(observed[-1].text, call.id, call.name))
-                if observed[-1].submitted or observed[-1].died:
-                    break
-        if not observed:
-            return self._refused()
-        worked = all(item.ok for item in observed)
-        info: dict[str, Any] = {"rewards": {"format": 1.0, "tool": float(worked)}}
+        for call in calls:
+            observed.append(preset.run(box, call))
+            if observed[-1].submitted or observed[-1].died:
+                break
+        shown = [preset.show(item, call) for item, call in zip(observed, calls, strict=False)]
+        info = facts_of(calls, observed, self._paths, box.spec.workdir)
+        if self.diagnose and not observed[-1].died:
+            before, self._diagnostics = self._diagnostics, self._count_diagnostics(box)
+            info["diagnostics"] = [before, self._diagnostics]
+        info["rewards"] = {"format": 1.0, "tool": float(all(item.ok for item in observed))}
+        info["feedback"] = feedback_of(observed, info)
         if observed[-1].submitted:
             return self._submitted(shown, info)
         if observed[-1].died:
@@ -204,8 +226,7 @@ class SWE(TextEnv):
         self._box = None
 
     def _spec(self) -> SandboxSpec:
-        task = self._tasks[self._task_id]
-        return SandboxSpec(image=task.image, workdir=task.workdir, limits=self.limits)
+        return spec_of(self._tasks[self._task_id], self.evaluation.limits)
 
     def _sandbox(self, fresh: bool = False) -> DockerSandbox:
         """The own sandbox, warm where possible, filled with the episode's files."""
@@ -228,14 +249,21 @@ class SWE(TextEnv):
             return tuple(shown), self.levels.not_submitted, False, True, info
         return tuple(shown), 0.0, False, False, info
 
-    def _refused(self) -> StepResult:
-        wanted = "exactly one ```bash block" if self.actions == "bash" else "a tool call"
+    def _count_diagnostics(self, box: DockerSandbox) -> int:
+        """Lines that `diagnose` prints; 0 where nothing is counted."""
+        if not self.diagnose:
+            return 0
+        return sum(bool(line.strip()) for line in box.exec(self.diagnose).text.splitlines())
+
+    def _refused(self, wanted: str) -> StepResult:
         text = f"error: a reply holds {wanted}"
         info: dict[str, Any] = {
             "rewards": {"format": 0.0, "tool": 0.0},
             "status": TurnStatus.INVALID_ACTION,
             "feedback": text,
         }
+        if self.diagnose:
+            info["diagnostics"] = [self._diagnostics, self._diagnostics]
         return self._go_on([user(text)], info)
 
     def _submitted(self, shown: list[Message], info: dict[str, Any]) -> StepResult:
@@ -246,13 +274,15 @@ class SWE(TextEnv):
         if patch:
             task = self._tasks[self._task_id]
             answer = Prediction(instance_id=task.instance_id, patch=patch, model="agent")
-            settings = EvalSettings(timeout_s=60, limits=self.limits)
-            result = evaluate(task, answer, settings, self._start)
+            result = evaluate(task, answer, self.evaluation, self._start)
+            if self.on_result is not None:
+                self.on_result(task, result)
             if result.verdict in (Verdict.INFRA_FAILURE, Verdict.AMBIGUOUS):
                 raise InfraFailure(f"evaluating {task.instance_id}: {result.reason}")
             solved = result.verdict is Verdict.RESOLVED
             outcome = self.levels.passing if solved else self.levels.failing
-            info["verdict"], info["feedback"] = result.verdict.value, result.reason
+            info["verdict"] = result.verdict.value
+            info["feedback"] += f"; the verdict is {result.verdict.value} {result.reason}".rstrip()
         info |= {"outcome": outcome, "success": outcome == self.levels.passing}
         return tuple(shown), outcome, True, False, info
 

@@ -5,7 +5,7 @@ back; log run. `resolved` needs both graders; where they disagree the answer is 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
@@ -21,7 +21,7 @@ from turngym.envs.swe.tasks import Task
 from turngym.envs.swe.verdict import InstanceResult, Verdict
 from turngym.errors import InfraFailure, InfraTimeout
 
-__all__ = ["EvalSettings", "evaluate", "judge"]
+__all__ = ["EvalSettings", "evaluate", "judge", "spec_of"]
 
 _NOT_EVALUATED = (">>>>> Reset Failed", ">>>>> Tests Timed Out")
 
@@ -62,6 +62,22 @@ def evaluate(
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=str(error))
 
 
+def spec_of(task: Task, limits: Limits) -> SandboxSpec:
+    """The sandbox that a task needs.
+
+    Small trees fit on tmpfs; the images of the data sets are large, and their files belong to root.
+    """
+    own = task.form == "swe-bench" and not task.image.startswith("swebench/")
+    small = own or task.files is not None
+    return SandboxSpec(
+        image=task.image,
+        workdir=task.workdir,
+        user="1000:1000" if small else "0:0",
+        disk="tmpfs" if small else "quota",
+        limits=limits,
+    )
+
+
 def _evaluate(
     task: Task,
     prediction: Prediction,
@@ -70,20 +86,11 @@ def _evaluate(
     seed: Snapshot | None,
     began: float,
 ) -> InstanceResult:
-    # Small trees fit on tmpfs; SWE-bench's images are large, and their files belong to root.
-    own = task.form == "swe-bench" and not task.image.startswith("swebench/")
-    small = own or task.files is not None or seed is not None
-    spec = SandboxSpec(
-        image=task.image,
-        workdir=task.workdir,
-        user="1000:1000" if small else "0:0",
-        disk="tmpfs" if small else "quota",
-        limits=settings.limits,
-    )
+    spec = spec_of(task, settings.limits)
     if seed is None and task.files is not None:
         inline = pack({path: text.encode() for path, text in task.files.items()})
         seed = Snapshot(image=task.image, workdir=task.workdir, archive=inline)
-    if seed is None and small:
+    if seed is None and spec.disk == "tmpfs":
         seed = image_seed(spec)
     with DockerSandbox(spec, seed) as box:
         base = _prepare(box, task, seed)
@@ -125,17 +132,23 @@ def _prepare(box: DockerSandbox, task: Task, seed: Snapshot | None) -> Snapshot:
 def _put_tests_back(box: DockerSandbox, task: Task, base: Snapshot) -> Mapping[str, bytes]:
     """Undo what the answer did to the task's tests, add test_patch; gives the support files.
 
-    Test files of the task, and every conftest.py that the base has, get their base content.
+    Test files of the task, what lies in their folders, and every conftest.py that the base has, get
+    their base content: helpers that tests import decide results as much as the tests do.
     """
     before = contents(base.archive, is_test_support)
     protected = {*files_to_test(task), *files_of(task.test_patch)}
-    protected |= {path for path in before if path.endswith("conftest.py")}
-    for path in sorted(protected):
+    folders = {path.rpartition("/")[0] for path in protected if is_test_support(path)} - {""}
+    protected |= {
+        path
+        for path in before
+        if path.endswith("conftest.py") or any(path.startswith(f"{f}/") for f in folders)
+    }
+    changed = _differing(box, before, protected)
+    if changed:
+        box.exec("rm -rf -- " + " ".join(_quoted(path) for path in changed))
+    for path in changed:
         if path in before:
-            box.exec(f"rm -rf -- {_quoted(path)}")
             box.write(path, before[path])
-        else:
-            box.exec(f"rm -rf -- {_quoted(path)}")
     support = dict(before)
     if task.test_patch:
         if not apply_patch(box, task.test_patch).method:
@@ -146,6 +159,14 @@ def _put_tests_back(box: DockerSandbox, task: Task, base: Snapshot) -> Mapping[s
             except FileNotFoundError:
                 support.pop(path, None)
     return {path: data for path, data in support.items() if is_test_support(path)}
+
+
+def _differing(
+    box: DockerSandbox, before: Mapping[str, bytes], protected: Iterable[str]
+) -> list[str]:
+    """Protected paths that are not the regular files that the base has."""
+    now = contents(box.snapshot().archive, lambda path: path in before)
+    return [path for path in sorted(protected) if path not in now or now[path] != before[path]]
 
 
 def _quoted(path: str) -> str:

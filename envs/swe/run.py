@@ -7,13 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from turngym.envs.swe.bundled import bundled_tasks
 from turngym.envs.swe.evaluate import EvalSettings, evaluate
 from turngym.envs.swe.predictions import Prediction
 from turngym.envs.swe.tasks import Form, Task, read_tasks, task_of
 from turngym.envs.swe.verdict import InstanceResult, Verdict, instance_report, run_report
 from turngym.errors import DataError, closest
 
-__all__ = ["RunSettings", "load_tasks", "read_reports", "run_evaluation", "summarise"]
+__all__ = [
+    "RunSettings",
+    "folder_of",
+    "load_tasks",
+    "read_reports",
+    "run_evaluation",
+    "summarise",
+    "write_report",
+    "write_run_report",
+]
 
 Report = Mapping[str, Any]
 
@@ -33,11 +43,16 @@ class RunSettings:
 
 
 def load_tasks(source: str, form: Form | None = None, split: str = "test") -> tuple[Task, ...]:
-    """Tasks of a file, or of a data set on the Hugging Face hub when no such file exists.
+    """Tasks of a file, of a data set on the Hugging Face hub when no such file exists, or our own.
+
+    Args:
+        source: a path, a hub id, `bundled` or `tiny`.
 
     Raises:
         DataError: neither a file nor a hub id, or faulty rows.
     """
+    if source in ("bundled", "tiny"):
+        return bundled_tasks(source)
     if Path(source).exists() or source.count("/") != 1:
         return read_tasks(source, form)
     try:
@@ -71,19 +86,27 @@ def run_evaluation(
     models = sorted({prediction.model for prediction in predictions})
     if len(models) > 1:
         raise DataError(f"one run has one model, got {', '.join(models)}; split the predictions")
-    folder = _folder(settings, models[0] if models else "none")
+    model = models[0] if models else "none"
+    folder = folder_of(settings.out, settings.run_id, model)
     reports = dict(read_reports(folder)) if settings.resume else {}
     kept = {i for i, body in reports.items() if body["verdict"] != Verdict.INFRA_FAILURE}
     todo = [prediction for prediction in predictions if prediction.instance_id not in kept]
     for result in _results(by_id, todo, settings):
-        body = _write(folder, result)
+        body = write_report(folder, result)
         reports[result.instance_id] = body
         progress(result)
     answered = {p.instance_id: reports[p.instance_id] for p in predictions}
-    report = run_report(answered, by_id)
-    name = f"{(models[0] if models else 'none').replace('/', '__')}.{settings.run_id}.json"
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return write_run_report(settings.out, settings.run_id, model, answered, by_id)
+
+
+def write_run_report(
+    out: Path, run_id: str, model: str, reports: Mapping[str, Report], ids: Iterable[str]
+) -> Mapping[str, Any]:
+    """Write `OUT/MODEL.RUN_ID.json` and give it back."""
+    report = run_report(reports, ids)
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{model.replace('/', '__')}.{run_id}.json"
+    file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 
@@ -132,11 +155,13 @@ def _repeated(task: Task, prediction: Prediction, settings: RunSettings) -> Inst
     )
 
 
-def _folder(settings: RunSettings, model: str) -> Path:
-    return settings.out / "logs" / "run_evaluation" / settings.run_id / model.replace("/", "__")
+def folder_of(out: Path, run_id: str, model: str) -> Path:
+    """Where the instance reports of one model lie, as SWE-bench has it."""
+    return out / "logs" / "run_evaluation" / run_id / model.replace("/", "__")
 
 
-def _write(folder: Path, result: InstanceResult) -> Report:
+def write_report(folder: Path, result: InstanceResult) -> Report:
+    """Write an instance's `report.json` and `test_output.txt`; gives the report's body."""
     place = folder / result.instance_id.replace("/", "__")
     place.mkdir(parents=True, exist_ok=True)
     report = instance_report(result)

@@ -154,7 +154,9 @@ def _lay_out(modules: tuple[str, ...], files: Mapping[str, bytes]) -> _Layout:
             made[copy] = canary.source.encode()
             turned[copy] = canary
             group.append(copy)
-        groups.append({"files": group})
+        # As pytest does by default: a test folder that is no package is on the import path.
+        loose = str(folder / "__init__.py") not in files
+        groups.append({"files": group, "import_path": [str(folder)] if loose else []})
     return _Layout(
         files=made,
         groups=groups,

@@ -102,7 +102,10 @@ def _run(folder: str, plan: dict[str, Any], group: dict[str, Any], write: int) -
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.chdir(plan["workdir"])
-    sys.path = [entry for entry in sys.path if entry not in ("", folder)] + plan["import_path"]
+    # The sealed tests before the repository: helpers that tests import are theirs, too.
+    sealed = [tests, *(os.path.join(tests, path) for path in group["import_path"])]
+    own = [entry for entry in sys.path if entry not in ("", folder)]
+    sys.path = own + sealed + plan["import_path"]
     code = pytest.main(
         [
             "-q",

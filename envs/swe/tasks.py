@@ -209,6 +209,7 @@ def _smith(row: Mapping[str, Any]) -> Task:
         absent="pass",
         image=str(_need(row, "image_name")),
         test_command=_text(row, "test_command"),
+        files=row.get("files"),
     )
 
 

@@ -62,6 +62,8 @@ class BfclDialogue:
     gold_calls: tuple[tuple[ToolCall, ...], ...]
     initial_config: Mapping[str, Any]
     classes: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    """Functions of the classes that the agent is not offered."""
 
 
 def load_tool_rl(path: Path) -> tuple[ToolRLRow, ...]:
@@ -134,6 +136,7 @@ def load_bfcl_dialogues(
                 gold_calls=tuple(tuple(parse_call(text, names) for text in turn) for turn in truth),
                 initial_config=_field(row, "initial_config", dict, where),
                 classes=tuple(_field(row, "involved_classes", list, where)),
+                excluded=tuple(row.get("excluded_function", ())),
             )
         )
     return tuple(found)

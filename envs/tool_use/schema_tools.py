@@ -37,20 +37,8 @@ def schema_tool(
         DataError: `parameters` is no JSON schema of an object.
     """
     from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
 
-    schema = {"type": "object", "properties": {}, **parameters}
-    if strict:
-        schema.setdefault("additionalProperties", False)
-    if schema["type"] != "object" or not isinstance(schema["properties"], dict):
-        raise DataError(f"tool {name!r}: expected the schema of an object, got {schema!r:.200}")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = "/".join(map(str, error.absolute_path)) or "its top"
-        raise DataError(
-            f"tool {name!r} has a broken schema, at {place}: {error.message:.200}"
-        ) from error
+    schema = _checked(name, parameters, strict)
     validator = Draft202012Validator(schema)
 
     def read(text: str) -> Mapping[str, Any]:
@@ -75,6 +63,26 @@ def schema_tool(
         writes=writes,
         strict=strict,
     )
+
+
+def _checked(name: str, parameters: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+    """The schema with what it may leave out."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    schema = {"type": "object", "properties": {}, **parameters}
+    if strict:
+        schema.setdefault("additionalProperties", False)
+    if schema["type"] != "object" or not isinstance(schema["properties"], dict):
+        raise DataError(f"tool {name!r}: expected the schema of an object, got {schema!r:.200}")
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = "/".join(map(str, error.absolute_path)) or "its top"
+        raise DataError(
+            f"tool {name!r} has a broken schema, at {place}: {error.message:.200}"
+        ) from error
+    return schema
 
 
 def tool_from_json(data: Any, function: Callable[..., Any], *, writes: bool = False) -> Tool:

@@ -8,12 +8,13 @@ requests cost neither threads nor connections.
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from turngym.errors import InfraTimeout, UsageError
 from turngym.types import Agent, Completion, Context, Sampling
 
-__all__ = ["call", "run"]
+__all__ = ["call", "run", "submit"]
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def run(work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
     if threading.current_thread() is _thread:
         work.close()
         raise UsageError("turngym.call inside the bridge's own loop: await the agent instead")
-    future = asyncio.run_coroutine_threadsafe(work, _running_loop())
+    future = submit(work)
     try:
         return future.result(timeout_s)
     except BaseException as error:
@@ -61,6 +62,11 @@ def run(work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         if isinstance(error, TimeoutError):
             raise InfraTimeout(f"no answer in {timeout_s} s") from None
         raise
+
+
+def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """`work` under way on the background loop; for clients that must stay on one loop."""
+    return asyncio.run_coroutine_threadsafe(work, _running_loop())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

@@ -10,7 +10,18 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from turngym import __version__, cli_envs, cli_new, cli_play, cli_search, cli_swe, cli_train
+from turngym import (
+    __version__,
+    cli_emobench,
+    cli_envs,
+    cli_formats,
+    cli_new,
+    cli_play,
+    cli_report,
+    cli_search,
+    cli_swe,
+    cli_train,
+)
 from turngym.errors import NotTheAgentsFault, RunStopped, TurnGymError
 
 __all__ = ["COMMANDS", "app"]
@@ -23,6 +34,13 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "sft": cli_train.sft,
     "train": cli_train.train,
     "eval": cli_train.evaluate,
+    "emobench": cli_emobench.emobench,
+    "report": cli_report.report,
+    "view": cli_report.view,
+    "plot": cli_report.plot,
+    "diff": cli_report.diff,
+    "export": cli_formats.export,
+    "import": cli_formats.import_,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""

@@ -18,10 +18,16 @@ SETTINGS: list[str] = typer.Argument(
 
 
 def make_env(name: str, settings: Sequence[str] | None) -> TextEnv:
-    """The environment that a command line names; `module:Name-v0` finds files in this folder."""
+    """The environment that a command line names; `module:Name-v0` finds files in this folder.
+
+    Settings `agents.NAME=SPEC` become agents.
+    """
+    from turngym.agents.load import load_agents
+
     if ":" in name and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that no file here shadows an installed package
-    return make(name, **apply_overrides({}, settings or ()))
+    options = apply_overrides({}, settings or ())
+    return make(name, **load_agents(options.pop("agents", {})), **options)
 
 
 def envs() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "evaluate_command", "report", "validate"]
+__all__ = ["app", "evaluate_command", "report", "run_command", "synth", "validate"]
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -90,6 +90,71 @@ def validate(
             typer.echo(f"  {check.instance_id}: {check.reason}")
     if any(check.outcome != "valid" for check in checks):
         raise typer.Exit(1)
+
+
+@app.command("run")
+def run_command(
+    agent: Annotated[
+        str,
+        typer.Option(help="gold, expert (bundled tasks), or what `turngym rollout --agent` takes."),
+    ],
+    dataset: Annotated[
+        str, typer.Option(help="`bundled`, `tiny`, or a file of task rows.")
+    ] = "bundled",
+    out: Out = Path("swe-run"),
+    actions: Annotated[str, typer.Option(help="bash, tools or xml (R2E-Gym's form).")] = "bash",
+    model: Annotated[str | None, typer.Option(help="Its name in reports; default: AGENT.")] = None,
+    run_id: RunId = "run",
+    workers: Workers = 1,
+    resume: Annotated[bool, typer.Option(help="Keep finished episodes of a former run.")] = False,
+    max_turns: Annotated[int, typer.Option(min=1, help="Turns of one episode.")] = 30,
+    timeout: Timeout = 1800.0,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Keys sampling and mistakes.")] = 0,
+) -> None:
+    """Let an agent work on tasks: trajectories, predictions, verdicts and the run report.
+
+    Examples:
+
+        turngym swe run --agent gold --dataset tiny --out runs/gold
+
+        turngym swe run --agent http://localhost:8000/v1#MODEL --dataset tasks.jsonl --workers 4
+    """
+    from turngym.envs.swe.evaluate import EvalSettings
+    from turngym.envs.swe.presets import PRESETS
+    from turngym.envs.swe.run import load_tasks, summarise
+    from turngym.errors import UnknownNameError
+    from turngym.trainers.swe import AgentRun, load_player, run_agent
+    from turngym.types import Sampling
+
+    if actions not in PRESETS:
+        raise UnknownNameError("form of actions", actions, PRESETS)
+    tasks = load_tasks(dataset)
+    settings = AgentRun(
+        out=out,
+        model=model or agent,
+        run_id=run_id,
+        workers=workers,
+        resume=resume,
+        actions=actions,
+        max_turns=max_turns,
+        seed=seed,
+        sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+        evaluation=EvalSettings(timeout_s=timeout),
+    )
+    report = run_agent(
+        tasks,
+        dataset,
+        load_player(agent, tasks, actions, seed),
+        settings,
+        progress=lambda episode, verdict: typer.echo(
+            f"{episode.task_id}: {verdict}, {len(episode.turns)} turns"
+        ),
+    )
+    typer.echo(summarise(report))
+    if report["infra_failure_instances"]:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -48,8 +48,9 @@ def train(
         turngym train web_shop --out runs/try --resume
     """
     _say_loading()
+    from turngym.report.folder import RunFolder
+    from turngym.report.plot import draw_curves
     from turngym.trainers.config import load_recipe
-    from turngym.trainers.curve import draw_curve
     from turngym.trainers.train import train as run_training
 
     config = load_recipe(recipe, overrides or [], on=on)
@@ -64,7 +65,9 @@ def train(
             f"[{found['low']:.3f}, {found['high']:.3f}]  outcome {line['outcome']['value']:.3f}"
         )
     try:
-        typer.echo(f"curve: {draw_curve(folder, folder / 'curve.png')}")
+        names = ("success", "outcome")
+        drawn = draw_curves([RunFolder.open(folder)], folder / "curve.png", names=names)
+        typer.echo(f"curve: {drawn}")
     except ImportError as error:
         typer.echo(f"no picture: {error}")
     typer.echo(f"run:   {folder}")

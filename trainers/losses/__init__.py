@@ -1,6 +1,6 @@
 """Losses: (PolicyOutput, TurnBatch, Credit, Denominators, config) -> Loss."""
 
-from turngym.trainers.losses.clip import ClipConfig, clip_loss
+from turngym.trainers.losses.clip import ClipConfig, clip_loss, policy_terms
 from turngym.trainers.losses.denominators import Aggregation, Denominators, loss_tokens
 from turngym.trainers.losses.fused import ScoringPlan, fused_policy_loss, plan_scoring
 from turngym.trainers.losses.mismatch import MismatchConfig, mismatch_weight
@@ -18,5 +18,6 @@ __all__ = [
     "loss_tokens",
     "mismatch_weight",
     "plan_scoring",
+    "policy_terms",
     "value_loss",
 ]

@@ -1,17 +1,22 @@
 """The form in which bundled tasks are written down."""
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 
+from turngym.envs.swe.difference import diff_of
 from turngym.envs.swe.grading import Expected
 from turngym.envs.swe.tasks import Task
 
-__all__ = ["IMAGE", "Tiny"]
+__all__ = ["IMAGE", "Tiny", "image"]
 
 IMAGE = "turngym/swe-base:bookworm"
 """What docker/make_base.sh makes."""
+
+
+def image() -> str:
+    """`IMAGE`, or what TURNGYM_BASE_IMAGE names."""
+    return os.environ.get("TURNGYM_BASE_IMAGE", IMAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +46,12 @@ class Tiny:
             instance_id=f"turngym__{self.name}-1",
             repo=f"turngym/{self.name}",
             problem_statement=self.issue,
-            gold_patch=_diff(f"{self.name}.py", broken, self.source),
-            test_patch=_diff(tests, shown, hidden),
+            gold_patch=diff_of(f"{self.name}.py", broken, self.source),
+            test_patch=diff_of(tests, shown, hidden),
             expected=Expected(
                 fail_to_pass=_ids(tests, self.fixed), pass_to_pass=_ids(tests, self.kept)
             ),
-            image=os.environ.get("TURNGYM_BASE_IMAGE", IMAGE),
+            image=image(),
             test_files=(tests,),
             files={f"{self.name}.py": broken, tests: shown},
         )
@@ -54,10 +59,3 @@ class Tiny:
 
 def _ids(path: str, tests: str) -> tuple[str, ...]:
     return tuple(f"{path}::{name}" for name in re.findall(r"^def (test_\w+)", tests, re.M))
-
-
-def _diff(path: str, before: str, after: str) -> str:
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{path}", f"b/{path}"
-    )
-    return f"diff --git a/{path} b/{path}\n" + "".join(lines)

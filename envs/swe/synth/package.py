@@ -54,9 +54,9 @@ class Package:
 
     @property
     def test_command(self) -> str:
-        """What runs its tests from the root, without an installation."""
+        """What runs its tests from the root, without an installation and without plugins' options."""
         path = "PYTHONPATH=src " if any(p.startswith("src/") for p in self.code) else ""
-        return f"{path}python -m pytest -rA -p no:cacheprovider"
+        return f"{path}python -m pytest -rA -p no:cacheprovider -o addopts="
 
 
 def read_package(source: str | Path) -> Package:

@@ -1,0 +1,1 @@
+"""Stateful back-ends of BFCL's multi-turn entries, with its state and response checks."""

@@ -1,0 +1,202 @@
+"""What the page reads: one head for everything, and chunks of trajectories loaded when wanted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from turngym.errors import DataError, MissingExtraError
+from turngym.report.curves import Curve, curves, merge
+from turngym.report.folder import RunFolder, Stage
+from turngym.report.records import Card, Credits, card, record
+from turngym.report.tokens import token_text
+from turngym.triage import TAXONOMY
+from turngym.types import Trajectory
+from turngym.version import __version__
+
+__all__ = ["CHUNK", "Library", "Shelf", "compress", "most_telling", "to_json"]
+
+CHUNK = 64
+"""Trajectories per chunk."""
+
+TOKENS_FOR = 200
+"""Trajectories whose reply tokens are shown one by one."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The trajectories of one file."""
+
+    run: int
+    stage: Stage
+    cards: list[Card]
+    credits: list[Credits]
+    detailed: set[str]
+    """Episodes that the run kept token by token."""
+
+
+@dataclass(slots=True)
+class Library:
+    """All runs of a report. Files that have not changed are not worked through again."""
+
+    runs: Sequence[RunFolder]
+    _shelves: dict[tuple[int, str], tuple[Any, Shelf]] = field(default_factory=dict)
+
+    def shelves(self) -> list[Shelf]:
+        """One per file of trajectories."""
+        found = []
+        for number, run in enumerate(self.runs):
+            for stage in run.stages():
+                status = stage.path.stat()
+                stamp = (status.st_size, status.st_mtime_ns)
+                kept = self._shelves.get((number, stage.label))
+                if kept is None or kept[0] != stamp:
+                    kept = stamp, self._shelve(number, run, stage)
+                    self._shelves[number, stage.label] = kept
+                found.append(kept[1])
+        return found
+
+    def head(self) -> dict[str, Any]:
+        """Curves, settings and the list, for one JSON object."""
+        shelves = self.shelves()
+        series = [curves(run) for run in self.runs]
+        return {
+            "version": __version__,
+            "taxonomy": {category: list(kinds) for category, kinds in TAXONOMY.items()},
+            "runs": [
+                {
+                    "name": run.name,
+                    "path": str(run.path),
+                    "config": run.config,
+                    "steps": len(run.metrics),
+                    "curves": [asdict(curve) for curve in own],
+                    "evaluations": run.evaluations,
+                }
+                for run, own in zip(self.runs, series, strict=True)
+            ],
+            "seeds": self._seed_groups(series),
+            "shelves": [
+                {
+                    "run": shelf.run,
+                    "kind": shelf.stage.kind,
+                    "label": shelf.stage.label,
+                    "step": shelf.stage.step,
+                    "file": shelf.stage.path.name,
+                    "size": len(shelf.cards),
+                }
+                for shelf in shelves
+            ],
+            "chunk": CHUNK,
+            "cards": _columns([each for shelf in shelves for each in shelf.cards]),
+        }
+
+    def chunk(self, shelf: Shelf, start: int, tokens_of: frozenset[int]) -> list[dict[str, Any]]:
+        """The records of trajectories start .. start + CHUNK - 1 of a file.
+
+        Args:
+            shelf: the file.
+            start: the first place.
+            tokens_of: places in the file whose tokens are shown one by one.
+        """
+        run = self.runs[shelf.run]
+        trajectories, details = run.trajectories(shelf.stage), run.details(shelf.stage)
+        piece = token_text(run)
+        made = []
+        for place in range(start, min(start + CHUNK, len(shelf.cards))):
+            trajectory = trajectories[place]
+            shown = piece if place in tokens_of else None
+            detail = details.get(trajectory.episode)
+            made.append(asdict(record(trajectory, shelf.credits[place], detail, shown)))
+        return made
+
+    def _shelve(self, number: int, run: RunFolder, stage: Stage) -> Shelf:
+        trajectories = run.trajectories(stage)
+        credits = _credits(run, stage, trajectories)
+        pairs = zip(trajectories, credits, strict=True)
+        return Shelf(
+            run=number,
+            stage=stage,
+            cards=[card(trajectory, own) for trajectory, own in pairs],
+            credits=credits,
+            detailed=set(run.details(stage)),
+        )
+
+    def _seed_groups(self, series: Sequence[list[Curve]]) -> list[dict[str, Any]]:
+        """Runs that differ in nothing but the seed, with their mean curves."""
+        groups: dict[str, list[int]] = defaultdict(list)
+        for number, run in enumerate(self.runs):
+            settings = {key: value for key, value in run.config.items() if key != "seed"}
+            groups[json.dumps(settings, sort_keys=True)].append(number)
+        return [
+            {
+                "name": f"mean of {', '.join(self.runs[number].name for number in members)}",
+                "runs": members,
+                "curves": [asdict(curve) for curve in merge([series[n] for n in members])],
+            }
+            for settings, members in groups.items()
+            if len(members) > 1 and settings != "{}"
+        ]
+
+
+def _credits(run: RunFolder, stage: Stage, trajectories: Sequence[Trajectory]) -> list[Credits]:
+    """Credit of each trajectory's turns by every method that can be worked out from the file.
+
+    What the run really used stands in details/ and wins. Evaluations have no groups and get none.
+    """
+    details = run.details(stage)
+    kept: list[dict[str, Sequence[float]]] = [
+        {line["method"]: [turn["advantage"] for turn in line["turns"]]}
+        if (line := details.get(trajectory.episode))
+        else {}
+        for trajectory in trajectories
+    ]
+    if len({trajectory.group for trajectory in trajectories}) == len(trajectories):
+        return list(kept)
+    own = dict(run.config.get("credit", {}))
+    try:
+        from turngym.trainers.recredit import recredit
+
+        done = recredit(trajectories, own.pop("method", ""), own)
+    except (ImportError, MissingExtraError, DataError):  # no torch, or turns without ids
+        return list(kept)
+    start = 0
+    columns = {name: credit.turn.tolist() for name, credit in done.credits.items()}
+    for place, trajectory in enumerate(trajectories):
+        stop = start + len(trajectory.turns)
+        worked_out = {name: column[start:stop] for name, column in columns.items()}
+        kept[place] = {**worked_out, **kept[place]}
+        start = stop
+    return list(kept)
+
+
+def _columns(cards: Sequence[Card]) -> dict[str, list[Any]]:
+    """The list by column, which is a third of the size and quicker to parse."""
+    return {item.name: [getattr(each, item.name) for each in cards] for item in fields(Card)}
+
+
+def most_telling(shelves: Sequence[Shelf], count: int = TOKENS_FOR) -> list[frozenset[int]]:
+    """Places in each file of the trajectories that show most; those kept in detail come first."""
+    ranked = sorted(
+        (each.episode not in shelf.detailed, -each.telling, number, place)
+        for number, shelf in enumerate(shelves)
+        for place, each in enumerate(shelf.cards)
+        if each.tokens
+    )
+    chosen: dict[int, set[int]] = defaultdict(set)
+    for _, _, number, place in ranked[:count]:
+        chosen[number].add(place)
+    return [frozenset(chosen[number]) for number in range(len(shelves))]
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def compress(value: Any) -> bytes:
+    """Gzipped JSON; the same bytes for the same value."""
+    return gzip.compress(to_json(value).encode("utf-8", "replace"), compresslevel=9, mtime=0)

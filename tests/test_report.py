@@ -1,0 +1,354 @@
+"""The report's data, its one file, its live form; expected values by hand."""
+
+import base64
+import gzip
+import hashlib
+import http.client
+import json
+import math
+import re
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from reports import append, episode, group, line, tool_episode, write, write_run
+from turngym.cli import app
+from turngym.errors import DataError, UnknownNameError
+from turngym.report.curves import curves, merge, smooth
+from turngym.report.diff import compare, differences
+from turngym.report.folder import RunFolder
+from turngym.report.html import page, write_report
+from turngym.report.intervals import mean_interval, sign_test, student_t
+from turngym.report.payload import Library, most_telling
+from turngym.report.plot import draw_curves
+from turngym.report.records import MAX_TEXT
+from turngym.report.server import LiveReport, serve
+from turngym.serial import dumps
+from turngym.types import EpisodeStatus
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(
+        tmp_path / "run",
+        [group("0/0", [1.0, 0.0, 1.0, 0.0]), group("1/0", [1.0, 1.0, 1.0, 0.5])],
+        evaluations={"000002-after-1": [episode("test-0/0", 1.0, task="x", group="test-0")]},
+    )
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def by_name(found):
+    return {curve.name: curve for curve in found}
+
+
+def test_curves_by_hand(run):
+    found = by_name(curves(RunFolder.open(run)))
+    success = found["success"]
+    assert success.x == (1, 2) and success.y == (0.5, 0.75)
+    # Wilson for 2 of 4 and 3 of 4 at z = 1.96 (any table).
+    assert success.low == pytest.approx((0.1500, 0.3006), abs=5e-5)
+    assert success.high == pytest.approx((0.8500, 0.9544), abs=5e-5)
+    # mean 7/8, standard deviation 1/4, t(3) = 3.182: 3.182 * 0.25 / 2 = 0.39775.
+    outcome = found["outcome"]
+    assert outcome.y[1] == 0.875 and outcome.low[1] == pytest.approx(0.875 - 0.39775, abs=1e-5)
+    assert found["tokens per second"].y == (200.0, 200.0)  # 600 tokens in 1 + 2 seconds
+    assert found["entropy"].y == (0.3, 0.3) and found["reply tokens"].y == (6.0, 6.0)
+    assert found["ended terminated"].y == (4.0, 4.0)
+    assert "turn reward" not in found and "KL to the reference" not in found
+
+
+def test_failures_of_others_stay_out_of_the_curves_and_are_counted(tmp_path):
+    broken = episode("0/0/4", None, success=None, status=EpisodeStatus.INFRA_ERROR)
+    trajectories = [*group("0/0", [1.0, 1.0]), broken]
+    folder = write_run(tmp_path / "run", [trajectories])
+    append(folder / "metrics.jsonl", line(1, trajectories, **{"status/infra_error": 1.0}))
+    found = by_name(curves(RunFolder.open(folder)))
+    assert found["success"].y == (1.0,)
+    assert found["ended infra_error"].y == (0.0, 1.0)
+
+
+def test_curves_without_trajectories_have_no_bands_but_are_there(run):
+    for path in (run / "trajectories").iterdir():
+        path.unlink()
+    success = by_name(curves(RunFolder.open(run)))["success"]
+    assert success.y == (0.5, 0.75) and success.low == ()
+
+
+def test_a_step_that_is_being_played_is_not_in_the_curves_but_in_the_list(run):
+    write(run / "trajectories/step-000002.jsonl", [episode("2/0/0")])
+    with (run / "trajectories/step-000002.jsonl").open("a") as file:
+        file.write(dumps(episode("2/0/1"))[:50])  # killed in the middle of a line
+    folder = RunFolder.open(run)
+    assert by_name(curves(folder))["success"].x == (1, 2)
+    (stage,) = [stage for stage in folder.stages() if stage.label == "step 2"]
+    assert [t.episode for t in folder.trajectories(stage)] == ["2/0/0"]
+
+
+def test_merging_seeds_by_hand(tmp_path):
+    runs = [
+        curves(RunFolder.open(write_run(tmp_path / name, [group("0/0", outcomes)])))
+        for name, outcomes in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))
+    ]
+    merged = by_name(merge(runs))["success"]
+    # mean of .5 and 1 is .75; t(1) = 12.706; sd = .35355; half = 12.706 * .35355 / sqrt(2)
+    assert merged.y == (0.75,) and merged.high[0] - 0.75 == pytest.approx(3.1765, abs=1e-4)
+
+
+def test_smoothing_leaves_gaps_out():
+    assert smooth([1.0, None, 3.0, 5.0], 2) == [1.0, 1.0, 3.0, 4.0]
+    assert smooth([None], 3) == [None]
+
+
+def test_statistics_against_tables():
+    assert student_t(4) == 2.776
+    # Above the table by an expansion: t(40) = 2.0211, t(120) = 1.9799.
+    assert [student_t(40), student_t(120)] == pytest.approx([2.0211, 1.9799], abs=2e-3)
+    assert math.isinf(mean_interval([3.0]).high)
+    assert sign_test(0, 0) == 1.0 and sign_test(0, 5) == 0.0625  # 2 / 2^5
+    assert sign_test(12, 3) == sign_test(3, 12) == pytest.approx(1152 / 32768)
+    assert sign_test(4, 4) == 1.0
+
+
+def test_credit_in_the_list_is_the_methods_own(run):
+    library = Library([RunFolder.open(run)])
+    first = library.shelves()[0]
+    # RLOO by hand: outcomes 1 0 1 0; the mean of the others is 1/3 or 2/3.
+    assert [c["rloo"][0] for c in first.credits] == pytest.approx([2 / 3, -2 / 3, 2 / 3, -2 / 3])
+    assert set(first.credits[0]) >= {"grpo", "rloo", "gigpo", "mapo"}
+    assert library.shelves()[-1].credits == [{}]  # an evaluation has no groups
+
+
+def test_what_the_run_kept_wins_over_what_is_worked_out(run):
+    turn = {"advantage": 9.0, "low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
+    turn |= {"entropy": [0, 0, 0], "token_advantage": None, "weight": None}
+    (run / "details").mkdir()
+    detail = {"episode": "0/0/1", "method": "grpo", "turns": [turn, turn], "columns": {"gain": [3]}}
+    append(run / "details/step-000000.jsonl", detail)
+    library = Library([RunFolder.open(run)])
+    shelf = library.shelves()[0]
+    assert shelf.credits[1]["grpo"] == [9.0, 9.0] and shelf.credits[0]["grpo"][0] != 9.0
+    assert 1 in most_telling(library.shelves(), 1)[0]
+    records = library.chunk(shelf, 0, frozenset({1}))
+    assert records[1]["turns"][0]["detail"]["trained"] == [1, 0, 1]
+    assert len(records[1]["turns"][0]["pieces"]) == 3 and records[1]["columns"] == {"gain": [3]}
+    assert records[0]["turns"][0]["pieces"] is None
+
+
+def test_long_messages_are_cut_and_say_so(tmp_path):
+    long = "a" * 9 + "x" * (2 * MAX_TEXT) + "z" * 9
+    write(tmp_path / "one.jsonl", [episode("0", replies=(long,))])
+    library = Library([RunFolder.open(tmp_path / "one.jsonl")])
+    (record,) = library.chunk(library.shelves()[0], 0, frozenset())
+    text = record["turns"][0]["reply"]["content"]
+    assert text.startswith("aaaa") and text.endswith("zzzz")
+    assert f"[... {len(long) - MAX_TEXT} characters left out ...]" in text
+
+
+def unpack(text, name):
+    packed = re.search(rf'<script type="text/plain" id="{name}">([^<]*)</script>', text)
+    return None if packed is None else json.loads(gzip.decompress(base64.b64decode(packed[1])))
+
+
+def test_the_file_holds_every_trajectory_and_is_the_same_every_time(run, tmp_path):
+    done = write_report([RunFolder.open(run)], tmp_path / "r.html")
+    again = write_report([RunFolder.open(run)], tmp_path / "s.html")
+    text = done.path.read_text()
+    assert text == again.path.read_text() and done.bytes == len(text.encode())
+    assert (done.trajectories, done.left_out) == (9, 0)
+    head = unpack(text, "head")
+    assert head["cards"]["episode"][:2] == ["0/0/0", "0/0/1"]
+    assert [shelf["label"] for shelf in head["shelves"]] == ["step 0", "step 1", "after-1"]
+    records = unpack(text, "chunk-1-0")
+    assert records[3]["turns"][1]["seen"][0]["content"] == "page 1 of 1/0/3"
+    assert records[0]["seed"] == str(2**62 + 1)  # too large for a number in JavaScript
+
+
+def test_nothing_in_a_trajectory_reaches_the_markup(tmp_path):
+    write(tmp_path / "evil.jsonl", [episode(EVIL, task=EVIL, replies=(EVIL,))])
+    folder = RunFolder.open(tmp_path / "evil.jsonl", EVIL)
+    text = write_report([folder], tmp_path / "r.html").path.read_text()
+    assert "owned" not in text.replace("&#x27;owned&#x27;", "")
+    assert len(re.findall("<script", text)) == len(re.findall("</script", text)) == 3
+    assert unpack(text, "head")["cards"]["task"] == [EVIL]
+
+
+def test_the_policy_allows_the_pages_own_script_and_nothing_else():
+    text = page("a run", "")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    script = re.search(r"<script>(.*)</script>\n</body>", text, re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"(src|href)=[\"']?https?:", text)  # loads nothing from elsewhere
+
+
+def test_too_large_a_report_leaves_out_the_least_telling_text_and_keeps_the_list(tmp_path):
+    steps = [
+        [episode(f"{s}/0/{i}", 0.5, group=f"{s}/0", replies=(f"{s} {i} " * 3000,)) for i in (0, 1)]
+        for s in range(3)
+    ]
+    steps[1] = group("1/0", [1.0, 0.0])  # the only one with credit
+    folder = RunFolder.open(write_run(tmp_path / "run", steps))
+    whole = write_report([folder], tmp_path / "whole.html")
+    small = write_report([folder], tmp_path / "small.html", max_bytes=whole.bytes - 200)
+    assert small.bytes <= whole.bytes - 200 and small.left_out == 2
+    text = small.path.read_text()
+    assert unpack(text, "chunk-1-0") is not None
+    assert len(unpack(text, "head")["cards"]["episode"]) == 6
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path):
+    done = command("report", tmp_path)
+    assert done.exit_code == 2 and "config.json" in done.output
+    assert "named twice" in command("report", tmp_path, tmp_path).output
+    (tmp_path / "config.json").write_text("{")
+    assert "damaged" in command("report", tmp_path).output
+
+
+def test_an_unfinished_run_still_gives_a_report(tmp_path):
+    folder = write_run(tmp_path / "run", [])
+    done = command("report", folder, "--out", tmp_path / "r.html")
+    assert done.exit_code == 0 and "0 trajectories" in done.output
+
+
+def ask(server, path, **headers):
+    connection = http.client.HTTPConnection(*server.server_address, timeout=10)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer, body
+
+
+@pytest.fixture
+def server(run):
+    made = serve([RunFolder.open(run)])
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_the_live_page_follows_the_run(server, run):
+    assert server.server_address[0] == "127.0.0.1"
+    answer, body = ask(server, "/")
+    assert answer.status == 200 and b'id="head"' not in body and b"turngym: run" in body
+    answer, body = ask(server, "/head")
+    tag = answer.headers["ETag"]
+    assert json.loads(body)["runs"][0]["steps"] == 2
+    assert ask(server, "/head", **{"If-None-Match": tag})[0].status == 304
+    trajectories = group("2/0", [0.0, 1.0])
+    write(run / "trajectories/step-000002.jsonl", trajectories)
+    append(run / "metrics.jsonl", line(2, trajectories))
+    answer, body = ask(server, "/head", **{"If-None-Match": tag, "Accept-Encoding": "gzip"})
+    assert json.loads(gzip.decompress(body))["runs"][0]["steps"] == 3
+    assert answer.status == 200 and answer.headers["ETag"] != tag
+    records = json.loads(ask(server, "/chunk/0/step-000002.jsonl/0")[1])
+    assert [len(record["turns"]) for record in records] == [2, 2]
+    assert records[0]["turns"][0]["pieces"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/chunk/9/x/0", "/chunk/0/..%2Fconfig.json/0", "/chunk/0/a/b", "/config.json"],
+)
+def test_the_server_gives_nothing_but_the_report(server, path):
+    assert ask(server, path)[0].status == 404
+
+
+def test_a_page_under_another_name_cannot_read_along(server):
+    assert ask(server, "/head", Host="evil.example")[0].status == 403
+    assert ask(server, "/head", Host=f"localhost:{server.server_address[1]}")[0].status == 200
+
+
+def test_live_answers_without_a_socket(run):
+    live = LiveReport([RunFolder.open(run)])
+    assert live.get("/chunk/0/step-000000.jsonl/4000").status == 404
+
+
+def test_comparing_runs_by_hand(tmp_path):
+    def played(outcomes):
+        return [
+            episode(f"test-{i}/0", outcome, task=f"t{i}", group=f"test-{i}")
+            for i, outcome in enumerate(outcomes)
+        ]
+
+    a = write_run(
+        tmp_path / "a", [[]], evaluations={"000001-after-1": played([1.0, 0.0, 0.5, 1.0])}
+    )
+    b = write_run(
+        tmp_path / "b",
+        [[]],
+        evaluations={"000001-after-1": played([1.0, 1.0, 1.0, 0.0])},
+        config={"seed": 7, "credit": {"method": "rloo"}},
+    )
+    found = compare(RunFolder.open(a), RunFolder.open(b))
+    assert [(d.key, d.a, d.b) for d in found.settings] == [
+        ("credit.method", "grpo", "rloo"),
+        ("seed", 0, 7),
+    ]
+    (stage,) = found.stages
+    assert stage.wins == ("t1", "t2") and stage.losses == ("t3",) and stage.tasks == 4
+    assert stage.gain.value == pytest.approx((0 + 1 + 0.5 - 1) / 4)
+    assert stage.p_value == 1.0
+    done = command("diff", a, b)
+    assert "credit.method: 'grpo' -> 'rloo'" in done.output and "won: t1, t2" in done.output
+    data = json.loads(command("diff", a, b, "--json").output)
+    assert data["stages"][0]["losses"] == ["t3"]
+
+
+def test_a_task_that_broke_in_one_run_is_not_compared(tmp_path):
+    broken = episode("0", None, task="t0", success=None, status=EpisodeStatus.ENV_ERROR)
+    write(tmp_path / "a.jsonl", [broken, episode("1", 0.0, task="t1")])
+    write(tmp_path / "b.jsonl", [episode("0", 1.0, task="t0"), episode("1", 1.0, task="t1")])
+    (stage,) = compare(*(RunFolder.open(tmp_path / f"{n}.jsonl") for n in "ab")).stages
+    assert stage.tasks == 1 and stage.wins == ("t1",)
+
+
+def test_differences_name_leaves():
+    assert [d.key for d in differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}, "d": 0})] == [
+        "a.c",
+        "d",
+    ]
+
+
+def test_plots_in_every_format(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    folders = [RunFolder.open(run)]
+    names = ("success", "entropy")
+    png = draw_curves(folders, tmp_path / "c.png", names=names)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    first = draw_curves(folders, tmp_path / "c.svg", names=names).read_text()
+    again = draw_curves(folders, tmp_path / "d.svg", names=names).read_text()
+    assert first == again and ">success<" in first and "#0072b2" in first.lower()
+    assert draw_curves(folders, tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(UnknownNameError, match="Did you mean 'success'"):
+        draw_curves(folders, tmp_path / "c.png", names=["succes"])
+    with pytest.raises(DataError, match="must end in"):
+        draw_curves(folders, tmp_path / "c.gif")
+
+
+def test_colours_are_told_apart_by_the_colour_blind():
+    # Okabe & Ito, "Color Universal Design" (2008), their published values.
+    from turngym.report.plot import COLOURS
+
+    okabe_ito = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"}
+    assert set(COLOURS) <= okabe_ito | {"#CC79A7"} and len(set(COLOURS)) == len(COLOURS)
+
+
+def test_tools_and_reasoning_are_in_the_record(tmp_path):
+    write(tmp_path / "tools.jsonl", [tool_episode()])
+    library = Library([RunFolder.open(tmp_path / "tools.jsonl")])
+    (record,) = library.chunk(library.shelves()[0], 0, frozenset({0}))
+    assert record["tools"] == ("search",) and record["turns"][0]["reply"]["reasoning"] == "hm"
+    assert record["turns"][0]["reply"]["tool_calls"][0]["arguments"]["query"] == "red shoes"
+    assert [kind for _, kind, _ in record["signals"]] == ["bad_query", "gratitude"]
+    assert library.shelves()[0].cards[0].signals == ("bad_query", "gratitude")
