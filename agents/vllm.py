@@ -34,8 +34,9 @@ class VLLMAgent:
     Args:
         model: folder or name of a Hugging Face model.
         tokenizer: with a chat template; None: the model's own.
-        seeded: sample each turn with its own seed. vLLM draws such replies one by one; the same
-            seed in another batch may still give other numbers, and so another reply.
+        seeded: sample each turn with its own seed, which is slower: vLLM then draws row by row. The
+            same seed in another batch may still give slightly other numbers, and so another reply.
+            vLLM 0.32 on a CPU dies of it when a prompt is read in several pieces.
         transfer: how `load` brings weights to the engine: `files` in main memory (/dev/shm), or
             `cuda_ipc` on the same GPU (untested until a GPU runs it).
         parse: reply text to Message.
@@ -51,7 +52,7 @@ class VLLMAgent:
         model: str | Path,
         tokenizer: Any = None,
         *,
-        seeded: bool = True,
+        seeded: bool = False,
         transfer: Transfer = "files",
         parse: Callable[[str], Message] = parse_hermes,
         **options: Any,
@@ -62,7 +63,7 @@ class VLLMAgent:
             tokenizer = AutoTokenizer.from_pretrained(model)
         if transfer == "cuda_ipc":
             options.setdefault("weight_transfer_config", {"backend": "ipc"})
-        self.tokenizer, self._seeded, self._transfer = tokenizer, seeded, transfer
+        self.tokenizer, self.seeded, self._transfer = tokenizer, seeded, transfer
         self._folder: Path | None = None
         self.engine = Engine(model, **options)
         self._chat = TokenChat(tokenizer, self.engine.limit, parse=parse)
@@ -86,7 +87,7 @@ class VLLMAgent:
             request.ids,
             replace(sampling, max_new_tokens=request.max_new_tokens),
             stop_ids=self._stop_ids,
-            seed=seed if self._seeded else None,
+            seed=seed if self.seeded else None,
         )
         if sampling.top_p < 1 or sampling.top_k:
             sampled = replace(sampled, logprobs=sampled.logprobs[:0])

@@ -16,7 +16,7 @@ from killable import settings, tiny_weights
 from turngym.errors import ConfigError, DataError, NotTheAgentsFault, RunStopped, StorageFailure
 from turngym.trainers import checkpoint, files
 from turngym.trainers import explore as explore_module
-from turngym.trainers import learn as learn_module
+from turngym.trainers import train as train_module
 from turngym.trainers.evidence import load_evidence
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.train import train
@@ -149,7 +149,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(model, finished):
     before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*"))
     said = []
     train(config(model), finished, resume=True, report=said.append)
-    assert "finished: all 5 steps are done" in said[0] and len(said) == 1
+    assert "finished: 5 of 5 steps are done" in said[0] and len(said) == 1
     assert before == sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*"))
 
 
@@ -184,8 +184,8 @@ class Poison:
     """Credit that is NaN in some steps, as a broken reward model gives it."""
 
     def __init__(self, monkeypatch, steps):
-        self.steps, self.real, self.calls = steps, learn_module.credit_method, 0
-        monkeypatch.setattr(learn_module, "credit_method", self)
+        self.steps, self.real, self.calls = steps, train_module.credit_method, 0
+        monkeypatch.setattr(train_module, "credit_method", self)
 
     def __call__(self, chosen):
         def method(batch):

@@ -101,7 +101,9 @@ def test_a_second_turn_extends_the_sampled_ids_and_reads_them_from_the_prefix_ca
 
 
 def test_the_same_seed_draws_the_same_reply_and_others_differ(agent):
+    agent.seeded = True
     texts = [ask(agent, seed=seed, max_new_tokens=24).reply_ids for seed in (1, 1, 2, 3, 4)]
+    agent.seeded = False
     assert texts[0] == texts[1]
     assert len({tuple(text) for text in texts}) > 1
 

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
@@ -87,6 +89,8 @@ class RolloutConfig(Config):
     """Episodes alive at once."""
     deterministic: bool = True
     """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
+    max_staleness: int = Field(default=0, ge=0, le=1)
+    """1: while the optimizer works on a batch the next one is played with the weights of before."""
     act_timeout_s: float = 600.0
     """Time for one reply; beyond it the episode ends as `agent_timeout`."""
     step_timeout_s: float = 120.0
@@ -249,8 +253,8 @@ class Episode:
         )
         seed = derive(self.group.seed, self.member, len(self._turns))
         self._acting = True
-        act = self.agent.act(context, sampling=self.group.sampling, seed=seed)
-        completion = await asyncio.wait_for(act, self._time_for(self.config.act_timeout_s))
+        async with asyncio.timeout(self._time_for(self.config.act_timeout_s)):
+            completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
         check_completion(self.agent, completion)
         self._acting = False
         return completion
@@ -258,14 +262,14 @@ class Episode:
     async def _step(self, env: TextEnv, message: Message) -> Any:
         astep = getattr(env, "astep", None)
         if astep is not None:
-            limit = self._time_for(self.config.step_timeout_s)
-            return await asyncio.wait_for(astep(message), limit)
+            async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+                return await astep(message)
         return await self._in_thread(lambda: env.step(message))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         future = self._step_at_work = self._executor.submit(work)
-        limit = self._time_for(self.config.step_timeout_s)
-        return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+            return await asyncio.wrap_future(future)
 
     def _time_for(self, limit_s: float) -> float:
         left = self._started + self.config.episode_timeout_s - time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from turngym.errors import ConfigError
 from turngym.trainers.config import TrainConfig
@@ -33,17 +34,27 @@ def needed_signals(config: TrainConfig) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def open_suite(config: TrainConfig, policy: Policy, tasks: Sequence[str]) -> Suite:
+def open_suite(
+    config: TrainConfig, policy: Policy, tasks: Sequence[str], model: Any = None
+) -> Suite:
     """The signals of a run, fresh.
+
+    Args:
+        config: of the run.
+        policy: whose weights signals look at and start from.
+        tasks: of the training split.
+        model: what holds the policy's weights, if it is not `policy.model`.
 
     Raises:
         UnknownNameError: no such signal.
         ConfigError: wrong settings, or an environment that cannot feed a signal.
     """
+    # Models beside the policy are trained whole, from the policy without its adapters.
+    plain = config.policy.model_copy(update={"lora": None})
     models = Models(
-        policy=policy.model,
+        policy=policy.model if model is None else model,
         tokenizer=policy.tokenizer,
-        initial=lambda: Policy.load(config.policy).model,
+        initial=lambda: Policy.load(plain).model,
         max_tokens=config.max_tokens_per_forward,
     )
     suite = Suite(needed_signals(config), config.signals, models)

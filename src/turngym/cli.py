@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from turngym import (
     __version__,
+    cli_credit,
+    cli_dpo,
     cli_emobench,
     cli_envs,
     cli_formats,
@@ -33,7 +35,11 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "rollout": cli_train.rollout,
     "sft": cli_train.sft,
     "train": cli_train.train,
+    "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
+    "credit": cli_credit.credit,
+    "rescore": cli_credit.rescore,
+    "merge": cli_dpo.merge,
     "emobench": cli_emobench.emobench,
     "report": cli_report.report,
     "view": cli_report.view,

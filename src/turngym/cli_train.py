@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -57,6 +58,8 @@ def train(
     name = Path(recipe).stem if on is None else f"{Path(recipe).stem}-{Path(on).stem}"
     folder = out or Path("runs") / name
     run = run_training(config, folder, resume=resume, report=typer.echo)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes that torchrun started: the first one speaks
     typer.echo("")
     for line in run.evaluations():
         found = line["success"]
@@ -92,6 +95,8 @@ def evaluate(
 
         turngym eval web_shop --agent http://localhost:8000/v1#MODEL
 
+        turngym eval web_shop evaluation.attempts=8 evaluation.temperatures=[1.0]
+
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
     _say_loading()
@@ -109,15 +114,16 @@ def evaluate(
         player = load_agent(agent, deterministic=deterministic)
     else:
         raise ConfigError("--agent and --checkpoint both say who plays: give one of them")
-    episodes = config.evaluation.episodes
+    episodes = config.evaluation.episodes * config.evaluation.attempts
     for temperature in config.evaluation.temperatures:
         with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
             found = play(
                 config.env.make,
                 player,
                 split=config.evaluation.split,
-                episodes=episodes,
+                episodes=config.evaluation.episodes,
                 sampling=config.sampling.sampling(temperature=temperature),
+                attempts=config.evaluation.attempts,
                 seed=config.seed,
                 config=config.rollout,
                 on_episode=on_episode,
@@ -127,6 +133,10 @@ def evaluate(
             f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
             f"{found.turns:.1f} turns ({statuses})"
         )
+        for rate in found.passes:
+            typer.echo(
+                f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks"
+            )
 
 
 def rollout(

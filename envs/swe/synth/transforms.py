@@ -90,7 +90,8 @@ class _Visitor(cst.CSTTransformer):
         if isinstance(original_node, (cst.FunctionDef, cst.ClassDef)):
             self._scope.pop()
             return updated_node
-        if not any(is_function for _, is_function in self._scope):
+        inside = any(is_function for _, is_function in self._scope)
+        if not inside or _only_typing(original_node):
             return updated_node
         for name, transform in self._transforms.items():
             faulty = transform(original_node)
