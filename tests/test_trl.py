@@ -29,14 +29,14 @@ class Letters(TextEnv):
     """Three turns; each pays for its first character, the outcome for the last reply's length."""
 
     def reset(self, *, seed=None, options=None):
-        self.start, self.turn = int(self.np_random.integers(0, 9)), 0
+        self.start, self.steps = int(self.np_random.integers(0, 9)), 0
         return (user(f"begin {self.start}"),), {}
 
     def step(self, reply):
-        self.turn += 1
+        self.steps += 1
         own = float(ord((reply.content or "a")[0]) % 7)
         info = {"turn_reward": own, "outcome": float(len(reply.content) % 5)}
-        return (user("more"),), 0.0, self.turn == 3, False, info
+        return (user("more"),), 0.0, self.steps == 3, False, info
 
 
 @pytest.fixture(scope="module", autouse=True)
