@@ -169,6 +169,14 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         return ()
 
     @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """Replies that the present state takes, for a person who plays; `...` stands for words.
+
+        Empty where any words do. Tools need no mention: their schemas say how they are called.
+        """
+        return ()
+
+    @property
     def privileged(self) -> Privileged:
         """What judges and signals may read about the current task; never shown to the agent."""
         return Privileged()

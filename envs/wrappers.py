@@ -84,6 +84,11 @@ class Wrapper(TextEnv):
         return self.env.tasks(split)
 
     @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """As the inner environment."""
+        return self.env.legal_actions
+
+    @property
     def has_expert(self) -> bool:
         """Of the wrapped environment."""
         return self.env.has_expert
