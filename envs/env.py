@@ -93,6 +93,9 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     """Names of attributes that all forks share because no step changes them: catalogues, indexes."""
     success_at: float = 1.0
     """Outcome from which an episode counts as solved."""
+    turn_rewards: bool | None = None
+    """Whether steps give `turn_reward`; None where it depends. False lets a run that could learn
+    from nothing else be refused before it begins."""
     max_turns: int | None = None
     """After this many steps an unfinished episode is truncated."""
 

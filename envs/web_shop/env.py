@@ -67,6 +67,7 @@ class WebShop(TextEnv):
     """
 
     shared: ClassVar[frozenset[str]] = frozenset({"settings", "market"})
+    turn_rewards = False
 
     def __init__(self, *, size: str | None = None, **settings: Any) -> None:
         self.settings = settings_for(size, settings)
