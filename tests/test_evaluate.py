@@ -40,6 +40,13 @@ def test_wilson_matches_published_values():
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
 
+@given(st.integers(1, 400), st.data())
+def test_an_interval_holds_its_estimate(trials, data):
+    # Rounding once put the lower bound of 0 of 6 above 0, which no plot could draw.
+    found = wilson(data.draw(st.integers(0, trials)), trials)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 def test_failures_of_others_do_not_enter_the_success_rate():
     made = []
 

@@ -40,7 +40,9 @@ def wilson(successes: float, trials: float) -> Interval:
     spread = Z95**2 / trials
     middle = (share + spread / 2) / (1 + spread)
     half = Z95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Interval(value=share, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
+    # Rounding may put a bound at 0 or 1 on the wrong side of the share.
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return Interval(value=share, low=min(low, share), high=max(high, share))
 
 
 def clustered_share(tasks: Sequence[Sequence[float]], attempts: int | None = None) -> Interval:
