@@ -94,16 +94,21 @@ class VLLMAgent:
         return self._chat.completion(request, sampled, sampling, time.perf_counter() - began)
 
     def load(self, model: Any, version: int) -> None:
-        """Sample from the weights of `model` (a transformers model) from now on."""
-        if self._transfer == "cuda_ipc":
+        """Sample from the weights of `model` from now on: a transformers model, or one with PEFT
+        adapters, of which only the adapters travel."""
+        adapted = hasattr(model, "peft_config")
+        if self._transfer == "cuda_ipc" and not adapted:
             self.engine.change(lambda llm: asyncio.to_thread(send_weights, llm, model), version)
             return
         memory = Path("/dev/shm")
         folder = Path(
             tempfile.mkdtemp(prefix="turngym-weights-", dir=memory if memory.is_dir() else None)
         )
-        model.save_pretrained(folder, safe_serialization=True)
-        self.engine.reload(folder, version)
+        model.save_pretrained(folder)
+        if adapted:
+            self.load_lora(folder, version)
+        else:
+            self.engine.reload(folder, version)
         self._replace_folder(folder)
 
     def load_lora(self, folder: str | Path, version: int) -> None:

@@ -30,6 +30,7 @@ from turngym.trainers.explore import Explorer, Played
 from turngym.trainers.generators import keyed_generators
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.interrupt import interrupts_deferred
+from turngym.trainers.loggers import find_loggers
 from turngym.trainers.measure import needed_signals, open_suite, require_turn_rewards
 from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.overlong import penalized
@@ -70,7 +71,11 @@ def train(
         torch.set_num_threads(config.threads)
     team = _open_team()
     try:
-        return _Training(config, folder, resume, report, team).go_on()
+        training = _Training(config, folder, resume, report, team)
+        try:
+            return training.go_on()
+        finally:
+            training.run.loggers.close()
     finally:
         team.close()
 
@@ -82,6 +87,7 @@ class _Training:
         self, config: TrainConfig, folder: Path, resume: bool, report: Report, team: Team
     ) -> None:
         _refuse_a_race(config, team)
+        find_loggers(config.loggers)
         self.config, self.team = config, team
         self.report = report if team.rank == 0 else _say_nothing
         saved = team.first(lambda: checkpoint.latest(folder, report)) if resume else None
@@ -101,6 +107,8 @@ class _Training:
         # Only now, when everything that a mistake could break has been loaded.
         opened = team.first_keeps(lambda: self._open(folder, resume))
         self.run = opened or Run(folder, config)
+        if opened is not None:
+            opened.open_loggers(self.reached, self.report)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
         self.explorer = Explorer(self.run, self.policy, tasks, rubric, team, self.report)

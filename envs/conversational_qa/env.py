@@ -92,6 +92,15 @@ class ConversationalQA(TextEnv):
         self.tools = () if self._tags else protocol.tool_schemas(self._allowed)
         self._ids: dict[Split, tuple[str, ...]] = {}
 
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """One tag per action, where actions are tags."""
+        kinds = self._allowed if self._tags else ()
+        return tuple(
+            f"<{kind}></{kind}>" if kind is ActionKind.NO_ANSWER else f"<{kind}>...</{kind}>"
+            for kind in kinds
+        )
+
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of a split; without mixed initiative only tasks that have an answer."""
         name = as_split(split)
