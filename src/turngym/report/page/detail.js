@@ -55,10 +55,10 @@ function headerOf(card, record) {
     `outcome ${figure(card.outcome)}`, `${card.turns} turns`, `${card.tokens} tokens`, `quality ${card.quality}${record ? ` (${record.grade})` : ""}`,
     record && `${record.seconds.toFixed(1)} s`, record && `seed ${record.seed}`];
   const flags = record ? record.signals.map(([turn, kind, note]) => make("button", { class: "flag", type: "button", title: note, onclick: () => goToTurn(turn) }, `${kind.replaceAll("_", " ")} in turn ${turn + 1}`)) : [];
-  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card);
+  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card).sort((a, b) => (b.outcome ?? -9e9) - (a.outcome ?? -9e9));
   const links = siblings.map((other) => [" ", make("button", { class: "linkish", type: "button", onclick: () => jumpTo(other.key) }, `${other.episode.split("/").pop()}: ${figure(other.outcome)}`)]);
   return make("header", {}, make("h2", {}, card.task || card.episode),
-    make("p", { class: "facts" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
+    make("p", { class: "facts line" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
     flags, links.length ? make("p", { class: "facts" }, `group of ${siblings.length + 1}, others by outcome:`, links) : "");
 }
 
@@ -181,7 +181,7 @@ function inspect(token) {
   if (!token) return byId("inspector").replaceChildren();
   const parts = [JSON.stringify(token.piece), `log-probability ${figure(token.logprob)}`, `advantage ${figure(token.advantage, true)}`];
   if (token.ratio !== null) parts.push(`ratio ${token.ratio.toFixed(4)} in [${figure(token.low)}, ${figure(token.high)}]`, `weight ${figure(token.weight)}`, `entropy ${figure(token.entropy)}`, token.trained ? "trained" : "masked");
-  byId("inspector").textContent = parts.join("   ");
+  byId("inspector").textContent = parts.join(" \u00b7 ");
 }
 
 function measuresOf(record, turn, index) {
