@@ -16,9 +16,10 @@ from typing import Literal, Protocol, overload
 
 from turngym.errors import JudgeFailure
 from turngym.registry import Registry
-from turngym.types import Trajectory
+from turngym.types import Agent, Trajectory
 
 __all__ = [
+    "JUDGED",
     "REWARDS",
     "Reward",
     "TrajectoryReward",
@@ -91,6 +92,8 @@ class TurnReward:
 
 
 REWARDS: Registry[Reward] = Registry("reward")
+JUDGED: Registry[Callable[[Agent], Reward]] = Registry("reward that asks a judge")
+"""Makers of rewards from the agent that judges."""
 
 
 @overload

@@ -154,13 +154,6 @@ def test_unknown_tasks_and_tiny_worlds_are_refused():
         InventedSource(num_entities=10)
 
 
-def test_demo_episodes_are_short():
-    env = make(size="demo")
-    lengths = [sum(len(m.content) for m in episode(env, t)[1]) for t in env.tasks("train")[:300]]
-    # A byte-level BPE needs at most one token for a byte: 400 characters are at most 400 tokens.
-    assert max(lengths) <= 400
-
-
 @pytest.mark.parametrize("settings", [{}, {"size": "demo"}, {"whole": True}])
 def test_the_scripted_agent_answers_right_from_what_it_sees(settings):
     env = make(**settings)

@@ -25,8 +25,17 @@ def test_the_checkpoint_loads_and_is_small():
 
 @pytest.mark.parametrize(
     "overrides",
-    [[], ["credit.method=mapo"], ["signals.follow_up.as_reward=true", "credit.method=mapo"]],
-    ids=["grpo", "mapo", "mapo on follow-ups"],
+    [
+        [],
+        ["credit.method=mapo"],
+        ["credit.method=mapo", "signals.follow_up.as_reward=true"],
+        [
+            "rewards.terminal_emotion=1",
+            "rewards.emotion_potential=1",
+            "rewards.repetition_guard=0.2",
+        ],
+    ],
+    ids=["grpo", "mapo", "mapo on follow-ups", "rewards by name"],
 )
 def test_the_recipe_trains_two_steps(overrides, tmp_path):
     config = load_recipe("emotional_support", [*SMALL, *overrides])
@@ -49,3 +58,11 @@ def test_the_supervised_start_leaves_room_on_unseen_people():
     )
     assert found.episodes == found.counted == 68
     assert 0.15 <= found.success.value <= 0.65
+
+
+@pytest.mark.slow
+def test_training_improves_it(tmp_path):
+    small = ["steps=20", "evaluation.temperatures=[1.0]"]
+    run = train(load_recipe("emotional_support", small), tmp_path, report=quiet)
+    success = {line["label"]: line["success"]["value"] for line in run.evaluations()}
+    assert success["after-1"] >= success["before-1"] + 0.15

@@ -57,7 +57,7 @@ def save(
     run: Path,
     model: Any,
     tokenizer: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Mapping[str, Any],
     state: State,
     keep: int,
     signals: Mapping[str, Any] | None = None,
@@ -78,7 +78,7 @@ def save(
         draft.mkdir(parents=True)
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        torch.save(optimizer.state_dict(), draft / "optimizer.pt")
+        torch.save(dict(optimizer), draft / "optimizer.pt")
         torch.save(dict(signals or {}), draft / "signals.pt")
         _seal(draft, state)
         os.replace(draft, final)
@@ -161,13 +161,14 @@ def read_state(checkpoint: Path) -> State:
     return state
 
 
-def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore the optimizer's moments in place.
+def load_optimizer(checkpoint: Path) -> Mapping[str, Any]:
+    """The optimizer's state.
 
     Raises:
         DataError: the file is missing or damaged.
     """
-    optimizer.load_state_dict(_tensors(checkpoint / "optimizer.pt"))
+    state: Mapping[str, Any] = _tensors(checkpoint / "optimizer.pt")
+    return state
 
 
 def load_signals(checkpoint: Path) -> Mapping[str, Any]:

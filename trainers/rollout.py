@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from turngym.envs.env import TextEnv
 from turngym.errors import UsageError
+from turngym.rewards.rubric import Rubric
 from turngym.trainers.episode import Episode, Group, Origin, RolloutConfig
 from turngym.types import Agent, Trajectory
 
@@ -38,6 +39,7 @@ def rollout(
     groups: Iterable[Group],
     config: RolloutConfig | None = None,
     *,
+    rubric: Rubric | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[Trajectory]:
     """The trajectories of all groups, in order of groups and members, failures included.
@@ -47,6 +49,7 @@ def rollout(
         agent: answers; shared by all episodes.
         groups: what to run.
         config: budgets; the default suits a laptop.
+        rubric: rewards that replace or add to the environment's, given when an episode has ended.
         on_episode: called with each trajectory as it ends (to write it, to show progress).
 
     Raises:
@@ -55,7 +58,9 @@ def rollout(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(arollout(make_env, agent, groups, config, on_episode=on_episode))
+        return asyncio.run(
+            arollout(make_env, agent, groups, config, rubric=rubric, on_episode=on_episode)
+        )
     raise UsageError("rollout() inside a running event loop: use `await arollout(...)`")
 
 
@@ -65,10 +70,12 @@ async def arollout(
     groups: Iterable[Group],
     config: RolloutConfig | None = None,
     *,
+    rubric: Rubric | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[Trajectory]:
     """The async form of `rollout`. When cancelled, running episodes are reported as `cancelled`."""
-    runner = _Runner(make_env, agent, config or RolloutConfig(), on_episode or (lambda _: None))
+    tell = on_episode or (lambda _: None)
+    runner = _Runner(make_env, agent, config or RolloutConfig(), rubric, tell)
     return await runner.run(list(groups))
 
 
@@ -78,10 +85,11 @@ class _Runner:
         make_env: Callable[[], TextEnv],
         agent: Agent,
         config: RolloutConfig,
+        rubric: Rubric | None,
         on_episode: Callable[[Trajectory], None],
     ) -> None:
         self.make_env, self.agent, self.config = make_env, agent, config
-        self.on_episode = on_episode
+        self.rubric, self.on_episode = rubric, on_episode
         self.origins: dict[str, asyncio.Task[Origin]] = {}
 
     async def run(self, groups: Sequence[Group]) -> list[Trajectory]:
@@ -126,20 +134,26 @@ class _Runner:
                     )
                     if not self.config.deterministic:
                         self._begin(episode.key)
-                    running.append(tasks.create_task(self._one(episode)))
+                    running.append(tasks.create_task(self._one(episode, executor)))
                     running[-1].add_done_callback(lambda _: free.release())
         except ExceptionGroup as broken:
             # Episodes end as trajectories; what comes out here is the caller's, such as a full disk.
             raise broken.exceptions[0] from None
         return [task.result() for task in running]
 
-    async def _one(self, episode: Episode) -> Trajectory:
+    async def _one(self, episode: Episode, executor: ThreadPoolExecutor) -> Trajectory:
         try:
-            return await episode.run(self.on_episode)
+            done = await episode.run(on_cancel=self.on_episode)
         finally:
             release = getattr(self.agent, "release", None)
             if release is not None:
                 release(episode.key)
+        if self.rubric is not None:
+            # In a thread, and after the release: a judge takes its time, the agent need not wait.
+            loop = asyncio.get_running_loop()
+            done = await loop.run_in_executor(executor, self.rubric.apply, done)
+        self.on_episode(done)
+        return done
 
     def _origin(self, group: Group, executor: ThreadPoolExecutor) -> asyncio.Task[Origin]:
         if group.key not in self.origins:

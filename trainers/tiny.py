@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from turngym.agents.scripted import ScriptedAgent
-from turngym.agents.tiny import HERE, tiny_model, tiny_tokenizer
+from turngym.agents.tiny import HERE, load_tiny, tiny_model, tiny_tokenizer
 from turngym.agents.tiny.build import build_tokenizer
 from turngym.envs.env import TextEnv
 from turngym.envs.registry import make
@@ -36,6 +36,8 @@ class Family:
 
     env_id: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    """Family whose checkpoint training starts from: what it can copy, this one need not learn."""
     noise: float
     """Probability of a mistake at each choice of the expert."""
     episodes: int = 8000
@@ -56,7 +58,7 @@ FAMILIES.add(
 FAMILIES.add(
     "emotional_support",
     Family(
-        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=175
+        env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=400
     ),
 )
 FAMILIES.add(
@@ -107,7 +109,7 @@ def cold_start(family: str, target: Path) -> list[float]:
     recipe = FAMILIES[family]
     torch.set_num_threads(1)  # one thread adds up in one order: the same weights on any laptop
     demos = demonstrate(recipe.make, tiny_tokenizer(), episodes=recipe.episodes, noise=recipe.noise)
-    model = tiny_model()
+    model = tiny_model() if recipe.start is None else load_tiny(recipe.start)[0]
     # A constant rate: stopping earlier or later only means less or more of the same.
     optimizer = OptimizerConfig(learning_rate=2e-3, weight_decay=0.01, warmup_steps=30)
     config = SFTConfig(steps=recipe.steps, optimizer=optimizer)

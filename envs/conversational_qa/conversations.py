@@ -27,10 +27,12 @@ from turngym.envs.conversational_qa.world import (
     World,
     build_world,
     relations_of,
+    state,
     word,
 )
 from turngym.envs.retrieval.passages import Passage
 from turngym.errors import UnknownNameError
+from turngym.rewards.citation import ANSWER, Rubric
 from turngym.seeding import derive
 
 __all__ = ["ASK_BACK_TEXT", "NO_ANSWER_TEXT", "InventedSource"]
@@ -204,6 +206,7 @@ class InventedSource:
             rewrite=rewrite,
             gold_passages=tuple(passages) if answer is not None else (),
             gold_queries=tuple(queries),
+            rubrics=_rubrics(ask),
             clarification=ask.subject.name if unclear else "",
         )
 
@@ -211,6 +214,19 @@ class InventedSource:
 def _remake(*arguments: Any) -> InventedSource:
     names = "num_entities num_conversations num_questions voice gap unclear whole seed".split()
     return InventedSource(**dict(zip(names, arguments, strict=True)))
+
+
+def _rubrics(ask: _Ask) -> tuple[Rubric, ...]:
+    """One fact per hop; the answer is entity 0, what lies between is 1, 2, ..."""
+    numbers = [*range(1, len(ask.path)), ANSWER]
+    subjects = [ask.subject.name, *(f"<E{number}>" for number in numbers)]
+    return tuple(
+        Rubric(
+            statement=state(relation, subjects[hop], f"<E{number}>", "plain"),
+            entities=frozenset({number, *numbers[max(hop - 1, 0) : hop]}),
+        )
+        for hop, (relation, number) in enumerate(zip(ask.path, numbers, strict=True))
+    )
 
 
 def _as_history(question: Question) -> tuple[Exchange, ...]:

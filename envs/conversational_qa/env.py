@@ -7,7 +7,7 @@ After ChatR1 (arXiv 2510.13312) and Search-R1 (arXiv 2503.09516), with the actio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from turngym.envs.canonical import digest
@@ -15,9 +15,11 @@ from turngym.envs.conversational_qa import protocol
 from turngym.envs.conversational_qa.conversations import InventedSource
 from turngym.envs.conversational_qa.expert import expert
 from turngym.envs.conversational_qa.library import open_retriever, open_source
+from turngym.envs.conversational_qa.progress import Due, Progress
 from turngym.envs.conversational_qa.protocol import Action, ActionKind
 from turngym.envs.conversational_qa.scoring import (
     answer_score,
+    comparison,
     found_answer,
     intent_gain,
     intent_term,
@@ -30,49 +32,9 @@ from turngym.envs.retrieval.passages import Hit, Retriever
 from turngym.envs.splits import as_split
 from turngym.errors import ConfigError, closest
 from turngym.rewards.search_process import reseek_judge
-from turngym.types import Message, Privileged, TurnStatus, system, tool, user
+from turngym.types import Agent, Message, Privileged, TurnStatus, system, tool, user
 
 __all__ = ["ConversationalQA"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Due:
-    """A search whose verdict is due."""
-
-    useful: bool
-    """Whether it found something useful."""
-    turn: int
-    """Number of the turn that sees what it found."""
-    chars: int
-    """Length of what is shown of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Progress:
-    """Where an episode stands."""
-
-    task_id: str
-    question: int = 0
-    """Number of the question being answered."""
-    exchange: int = 0
-    """User messages served so far; asking back opens one more."""
-    replies: int = 0
-    """To this question."""
-    asked_back: bool = False
-    queries: tuple[str, ...] = ()
-    """Searches for this question."""
-    found: tuple[str, ...] = ()
-    """Ids of all passages shown, in order."""
-    due: _Due | None = None
-    """The last search, while its verdict is due."""
-    dropped: tuple[int, ...] = ()
-    """Turns whose passages the agent has rejected and no longer sees."""
-    scores: tuple[float, ...] = ()
-    """Of the questions that are over."""
-    intents: tuple[float, ...] = ()
-    """Intent terms of the questions that are over."""
-    shown: int = 0
-    """Characters shown so far."""
 
 
 class ConversationalQA(TextEnv):
@@ -86,6 +48,7 @@ class ConversationalQA(TextEnv):
         size: None, `demo` (tiny policies), `search_r1` or `chatr1` (`settings.PRESETS`).
         source: tasks and passages of your own; None opens what the settings name.
         retriever: a search engine of your own; None opens what the settings name.
+        grader: who says whether an answer means the same as a reference, for `answer="judged"`.
         settings: fields of `ConversationalQASettings`.
 
     `reset(options=...)` takes `split` (train, dev, test) and `task_id`. The outcome is the mean
@@ -104,7 +67,7 @@ class ConversationalQA(TextEnv):
     """
 
     shared: ClassVar[frozenset[str]] = frozenset(
-        {"settings", "source", "retriever", "tools", "success_at", "_ids", "_allowed"}
+        {"settings", "source", "retriever", "tools", "success_at", "_ids", "_allowed", "_compare"}
     )
 
     def __init__(
@@ -113,6 +76,7 @@ class ConversationalQA(TextEnv):
         size: str | None = None,
         source: Source | None = None,
         retriever: Retriever | None = None,
+        grader: Agent | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -121,11 +85,21 @@ class ConversationalQA(TextEnv):
         self.retriever = (
             retriever if retriever is not None else open_retriever(self.settings, self.source)
         )
+        self._compare = comparison(self.settings.answer, grader)
         self.success_at = self.settings.success_at
         asks = self.settings.mixed_initiative
         self._allowed = tuple(ActionKind) if asks else (ActionKind.SEARCH, ActionKind.ANSWER)
         self.tools = () if self._tags else protocol.tool_schemas(self._allowed)
         self._ids: dict[Split, tuple[str, ...]] = {}
+
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """One tag per action, where actions are tags."""
+        kinds = self._allowed if self._tags else ()
+        return tuple(
+            f"<{kind}></{kind}>" if kind is ActionKind.NO_ANSWER else f"<{kind}>...</{kind}>"
+            for kind in kinds
+        )
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of a split; without mixed initiative only tasks that have an answer."""
@@ -147,9 +121,11 @@ class ConversationalQA(TextEnv):
             UnknownNameError: unknown task.
         """
         split, task = self._choose(options or {})
-        self._progress = _Progress(task_id=task.id)
+        self._progress = Progress(task_id=task.id)
         settings = self.settings
-        rules = protocol.rules(self._allowed, tags=self._tags, judge=settings.judge)
+        rules = protocol.rules(
+            self._allowed, tags=self._tags, judge=settings.judge, cite=settings.cite
+        )
         first = protocol.opening(
             task.history,
             self._question.text,
@@ -207,6 +183,10 @@ class ConversationalQA(TextEnv):
                 "rewrites": rewrites,
                 "gold_passages": list(question.gold_passages),
                 "kind": question.kind.value,
+                "rubrics": [
+                    {"statement": fact.statement, "entities": sorted(fact.entities)}
+                    for fact in question.rubrics
+                ],
             },
         )
 
@@ -294,7 +274,7 @@ class ConversationalQA(TextEnv):
         shown = self._information(hits)
         if self.settings.judge:
             useful = found_answer(question, hits)
-            self._update(due=_Due(useful=useful, turn=self.turn + 1, chars=len(shown)))
+            self._update(due=Due(useful=useful, turn=self.turn + 1, chars=len(shown)))
         info: dict[str, Any] = {"action": "search", "query": action.text, "retrieved": ids}
         if question.gold_passages:
             gold = set(question.gold_passages)
@@ -313,13 +293,18 @@ class ConversationalQA(TextEnv):
     def _close(self, reply: Message, action: Action | None) -> StepResult:
         """The end of a question, by a final reply or because replies ran out (None)."""
         now, question, settings = self._progress, self._question, self.settings
-        score = answer_score(question, action, now.asked_back, settings.answer)
+        score = answer_score(question, action, now.asked_back, self._compare)
         intent = settings.intent_weight * intent_term(question, now.queries)
         self._update(scores=(*now.scores, score), intents=(*now.intents, intent))
         info: dict[str, Any] = {
             "action": "invalid" if action is None else action.kind.value,
-            "rewards": reply_parts(question, action, now.asked_back, now.queries),
+            "rewards": {
+                "score": score,
+                **reply_parts(question, action, now.asked_back, now.queries),
+            },
         }
+        if action is not None and action.kind is ActionKind.ANSWER:
+            info["answer"] = action.text
         if action is None:
             info["status"] = TurnStatus.INVALID_ACTION
         if now.question + 1 < len(self._questions(now.task_id)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turngym.envs.conversational_qa.conversations import ASK_BACK_TEXT, NO_ANSWER_TEXT
@@ -18,7 +18,8 @@ from turngym.types import Message
 
 __all__ = ["expert"]
 
-_NAME = r"(that (?:person|town|firm)|\w+)"
+# Terse names have several words, and "of" is in none of them.
+_NAMES: Mapping[Voice, str] = {"plain": r"\w+", "terse": r"(?:(?!of\b)\w+ )*\w+"}
 _ENDING = re.compile(r"<(answer|noanswer|clarify)>(.*?)</\1>", re.DOTALL)
 _PATHS = tuple((first,) for first in RELATIONS) + tuple(
     (first, second) for first in RELATIONS for second in RELATIONS if second.subject == first.target
@@ -73,8 +74,9 @@ def _follow(reading: _Reading) -> tuple[str | None, int]:
     """The answer, or None, and how many relations the passages found so far lead along."""
     value = reading.subject
     for hops, relation in enumerate(reading.path):
-        sentence = re.escape(state(relation, value, "?", reading.voice)).replace(r"\?", r"(\w+)")
-        match = re.search(rf"\b{sentence}", " ".join(reading.found))
+        sentence = re.escape(state(relation, value, "?", reading.voice))
+        name = _NAMES[reading.voice]
+        match = re.search(rf"\b{sentence}".replace(r"\?", f"({name})"), " ".join(reading.found))
         if match is None:
             return None, hops
         value = match[1]
@@ -131,7 +133,7 @@ def _hear_question(reading: _Reading, text: str) -> None:
     reading.found = []
     if reading.path and not reading.subject:  # the reply to asking back is a name
         reading.subject = text
-    elif ellipsis := re.fullmatch(r"[Aa]nd (\w+)\?", text):
+    elif ellipsis := re.fullmatch(r"[Aa]nd ([\w ]+)\?", text):
         reading.subject = ellipsis[1]
     else:
         reading.path, subject = _understand(text, reading.voice)
@@ -142,8 +144,9 @@ def _hear_question(reading: _Reading, text: str) -> None:
 
 
 def _understand(text: str, voice: Voice) -> tuple[tuple[Relation, ...], str]:
+    subject = f"(that (?:person|town|firm)|{_NAMES[voice]})"
     for path in _PATHS:
-        pattern = re.escape(word(path, "@", voice)).replace("@", _NAME)
+        pattern = re.escape(word(path, "@", voice)).replace("@", subject)
         if match := re.fullmatch(pattern, text):
             return path, match[1]
     raise DataError(

@@ -52,6 +52,10 @@ class Action:
     text: str = ""
 
 
+_CITE = (
+    "Before the answer state in full sentences what it rests on, each with the title of its passage "
+    "in square brackets, such as: The mayor of Berlin is Ana Roth [Berlin]."
+)
 _TOOLS: dict[ActionKind, tuple[str, str, str]] = {
     ActionKind.SEARCH: ("search", "query", "Search for passages."),
     ActionKind.ANSWER: ("answer", "text", "Give the final answer, as short as possible."),
@@ -91,13 +95,16 @@ def tool_schemas(allowed: Collection[ActionKind]) -> tuple[Mapping[str, Any], ..
     return tuple(_schema(*_TOOLS[kind]) for kind in ActionKind if kind in allowed)
 
 
-def rules(allowed: Collection[ActionKind], *, tags: bool, judge: bool) -> str:
+def rules(
+    allowed: Collection[ActionKind], *, tags: bool, judge: bool = False, cite: bool = False
+) -> str:
     """What an agent is told to do; tool calls explain themselves in their schemas."""
     if not tags:
-        return (
+        told = (
             "Answer the user's last question from passages that you search for. Think first, call "
             "one tool at a time, and search as often as you need."
         )
+        return f"{told} {_CITE}" if cite else told
     lines = [
         "Answer the user's last question. Think between <think> and </think> whenever you read "
         "something new. To search, write <search> query </search>; what is found comes back "
@@ -113,6 +120,8 @@ def rules(allowed: Collection[ActionKind], *, tags: bool, judge: bool) -> str:
             "After each search say first whether what was found helps: <judge> yes </judge> or "
             "<judge> no </judge>."
         )
+    if cite:
+        lines.append(_CITE)
     return " ".join(lines)
 
 

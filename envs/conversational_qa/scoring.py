@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 from turngym.envs.conversational_qa.protocol import Action, ActionKind
 from turngym.envs.conversational_qa.tasks import Kind, Question
 from turngym.envs.retrieval.passages import Hit
+from turngym.errors import ConfigError
+from turngym.rewards.equivalence import judged_equal
 from turngym.rewards.intent import intent_gains, intent_terminal
 from turngym.rewards.match import best_f1, exact_match, sub_exact_match
 from turngym.rewards.search_process import action_label
+from turngym.types import Agent
 
-__all__ = ["answer_score", "found_answer", "intent_gain", "intent_term", "reply_parts"]
+__all__ = [
+    "Compare",
+    "answer_score",
+    "comparison",
+    "found_answer",
+    "intent_gain",
+    "intent_term",
+    "reply_parts",
+]
+
+Compare = Callable[[str, Sequence[str]], float]
 
 _LABELS = {
     ActionKind.ANSWER: Kind.ANSWER,
@@ -22,7 +34,7 @@ _LABELS = {
 
 
 def answer_score(
-    question: Question, action: Action | None, asked_back: bool, compare: Literal["f1", "em"]
+    question: Question, action: Action | None, asked_back: bool, compare: Compare
 ) -> float:
     """Score of a final reply in [0, 1]: the right kind of reply, and for answers the right words.
 
@@ -30,7 +42,7 @@ def answer_score(
         question: with what is known about its answer.
         action: the final reply; None when replies ran out.
         asked_back: whether the agent asked back and was told what the question means.
-        compare: token F1, or exact match after normalisation.
+        compare: an answer with its references, giving 0 to 1; not asked about empty answers.
     """
     if action is None or _LABELS.get(action.kind) != _wanted(question, asked_back):
         return 0.0
@@ -38,9 +50,23 @@ def answer_score(
         return 1.0
     if not action.text:  # SQuAD's normalisation would make it equal to a reference such as "A"
         return 0.0
-    if compare == "em":
-        return float(exact_match(action.text, question.references))
-    return best_f1(action.text, question.references)
+    return float(compare(action.text, question.references))
+
+
+def comparison(answer: str, grader: Agent | None) -> Compare:
+    """What `ConversationalQASettings.answer` names.
+
+    Raises:
+        ConfigError: `judged` without a grader, or a grader that nobody asks.
+    """
+    if (answer == "judged") != (grader is not None):
+        raise ConfigError(
+            '`answer="judged"` and `grader` go together: an Agent that compares answers, such as '
+            'turngym.agents.load.load_agent("http://localhost:8000/v1#MODEL")'
+        )
+    if grader is not None:
+        return lambda text, references: judged_equal(text, references, grader)
+    return exact_match if answer == "em" else best_f1
 
 
 def intent_term(question: Question, queries: Sequence[str]) -> float:

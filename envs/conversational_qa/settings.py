@@ -24,6 +24,8 @@ class ConversationalQASettings(Config):
     """JSON lines with `id` and `contents` to search instead of the data set's own passages."""
     server: str | None = None
     """Address of a Search-R1 search server, such as http://127.0.0.1:8000/retrieve."""
+    recording: Path | None = None
+    """File that keeps every search and answers it from then on; asks only about new ones."""
     cache: Path | None = None
     """Folder for indexes of corpora; None is ~/.cache/turngym/bm25."""
 
@@ -50,6 +52,8 @@ class ConversationalQASettings(Config):
     """Whether every search must be followed by a verdict on what it found (ReSeek)."""
     drop_rejected: bool = False
     """Whether what was rejected leaves the context; needs `judge`."""
+    cite: bool = False
+    """Whether the agent is told to cite passages by title, which `carr` and `c_grpo` reward."""
     brief: bool = False
     """No instructions, no titles: for tiny policies that were trained on the form."""
     top_k: int = Field(default=3, ge=1)
@@ -61,8 +65,8 @@ class ConversationalQASettings(Config):
     max_context_chars: int = Field(default=16000, ge=1)
     """Length of all that the environment shows; searches show less when it is nearly used up."""
 
-    answer: Literal["f1", "em"] = "f1"
-    """How an answer is compared with its references."""
+    answer: Literal["f1", "em", "judged"] = "f1"
+    """How an answer is compared with its references: token F1, exact match, or by `grader`."""
     success_at: float = Field(default=1.0, gt=0, le=1)
     """Mean answer score from which an episode counts as solved."""
     intent_weight: float = Field(default=0.0, ge=0)
@@ -79,14 +83,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "brief": True,
         "top_k": 1,
         "max_turns": 4,
-        "max_information_chars": 60,
+        "max_information_chars": 100,
         "answer": "em",
     },
     "search_r1": {"mixed_initiative": False, "answer": "em", "max_turns": 4, "top_k": 3},
     "chatr1": {"mixed_initiative": False, "max_turns": 9, "intent_weight": 1.0},
 }
 """Values that `size` puts in place of the defaults. `demo`: terse questions and passages for the tiny
-policies; an episode stays within 400 tokens of a byte-level BPE. `search_r1`, `chatr1`: the actions,
+policies; an expert's episode has about 80 tokens of theirs. `search_r1`, `chatr1`: the actions,
 budgets and scores of the papers."""
 
 

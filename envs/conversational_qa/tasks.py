@@ -10,6 +10,7 @@ from typing import Protocol
 from turngym.envs.retrieval.passages import Passage
 from turngym.envs.splits import SPLITS, Split
 from turngym.errors import UnknownNameError
+from turngym.rewards.citation import Rubric
 
 __all__ = ["SPLITS", "Dataset", "Exchange", "Kind", "Question", "Source", "Split", "Task"]
 
@@ -46,6 +47,8 @@ class Question:
     """Ids of passages that hold the answer, in the order in which they are needed."""
     gold_queries: tuple[str, ...] = ()
     """Searches that find the gold passages, in order."""
+    rubrics: tuple[Rubric, ...] = ()
+    """Single facts that an answer rests on (CaRR); <E0> in them is the answer."""
     clarification: str = ""
     """What the user replies when asked back; empty ends the question with the asking."""
 

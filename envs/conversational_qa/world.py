@@ -183,16 +183,37 @@ _KINDS: tuple[EntityKind, ...] = ("person", "town", "firm")
 _SHARES: Mapping[Split, float] = {"train": 0.6, "dev": 0.2, "test": 0.2}
 # Syllables that neither stemming nor stop words change when two or more are joined.
 _CONSONANTS, _VOWELS = "bdfgklmnprtvz", "aiou"
+# Terse names are pairs of common words, each of them one token to most tokenizers: what has to be
+# copied is short, and a name that was never seen is made of words that were.
+_FIRST = (
+    "red green black blue purple orange yellow white brown grey silver gold copper bronze bamboo "
+    "cotton linen leather marble oak walnut steel silk denim lemon wool vanilla old large small "
+    "little heavy flat empty pink mesh"
+).split()
+_LAST = (
+    "king queen brother sister father mother daughter friend baby boss dog beach bed book boot bowl "
+    "car card city class door dress forest hall hand jacket kitchen lantern letter lock mirror "
+    "morning mouse novel pillow quilt scarf school shelf shirt skirt soap stool summer table tray "
+    "tree vase week"
+).split()
 
 
 def _names(count: int, voice: Voice, rng: random.Random) -> list[str]:
-    syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in _VOWELS]
-    length = 2 if voice == "terse" and count <= len(syllables) ** 2 // 2 else 3
+    draw = _syllables if voice == "plain" else _words
     names: dict[str, None] = {}
     while len(names) < count:
-        name = "".join(rng.choice(syllables) for _ in range(length))
-        names[name if voice == "terse" else name.capitalize()] = None
+        names[draw(rng, count)] = None
     return list(names)
+
+
+def _syllables(rng: random.Random, count: int) -> str:
+    return "".join(rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(3)).capitalize()
+
+
+def _words(rng: random.Random, count: int) -> str:
+    # Sorted, because a search does not tell the order of words.
+    length = 1 if count <= len(_FIRST) * len(_LAST) * 3 // 4 else 2
+    return " ".join([*sorted(rng.sample(_FIRST, length)), rng.choice(_LAST)])
 
 
 def _members(names: list[str]) -> dict[tuple[Split, EntityKind], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Dense retrieval by exact inner products, and the mixture of two rankings.
 
 The embedding model is a function from texts to vectors, so that any sentence-embedding library
-fits; approximate indexes of other libraries fit behind `Retriever` as well.
+fits. `approximate.py` has the index for corpora too large to be compared with one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from turngym.envs.retrieval.passages import Hit, Passage, Retriever, check_k
 
-__all__ = ["Dense", "Embed", "Hybrid"]
+__all__ = ["Dense", "Embed", "Hybrid", "unit"]
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 """Texts to vectors [texts, dimensions]; a constant prefix such as `query: ` belongs in here."""
@@ -38,14 +38,14 @@ class Dense:
             raise ValueError("a dense index needs at least one passage, got none")
         self._passages = tuple(passages)
         self._embed = embed_queries or embed_passages
-        self._vectors = _unit(embed_passages([p.contents for p in passages]), len(passages))
+        self._vectors = unit(embed_passages([p.contents for p in passages]), len(passages))
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
         """For each query the `k` most similar passages, best first."""
         check_k(k)
         if not queries:
             return []
-        scores = _unit(self._embed(list(queries)), len(queries)) @ self._vectors.T
+        scores = unit(self._embed(list(queries)), len(queries)) @ self._vectors.T
         return [self._best(row, k) for row in scores]
 
     def _best(self, scores: npt.NDArray[np.float32], k: int) -> tuple[Hit, ...]:
@@ -87,10 +87,15 @@ class Hybrid:
         return tuple(Hit(passage=passages[id], score=scores[id]) for id in order)
 
 
-def _unit(vectors: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
+def unit(vectors: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
+    """`vectors` [rows, d] scaled to length 1; zeros stay zeros.
+
+    Raises:
+        ValueError: another shape.
+    """
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != rows:
         raise ValueError(f"the embedding of {rows} texts must be [{rows}, d], got {vectors.shape}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+    scaled: npt.NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turngym.envs.splits import SPLITS, Split
@@ -56,6 +56,8 @@ class Request:
     opening: str
     items: tuple[ChecklistItem, ...]
     answers: tuple[Answer, ...] = ()
+    asks: bool = True
+    """A reply with a question mark is a question; False: every reply closes the request (CM2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +90,9 @@ class World:
     brief: str
     """The policy in a few words, for tiny policies."""
     toolbox: ToolBox
-    templates: Mapping[str, Template]
-    serve: Callable[[str, Desk], Script]
-    """What its scripted expert does with one request (`tool_use.expert`)."""
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    serve: Callable[[str, Desk], Script] | None = None
+    """What its scripted expert does with one request (`tool_use.expert`); None: there is no expert."""
     brief_templates: tuple[str, ...] = ()
     """Those whose episodes are short."""
 

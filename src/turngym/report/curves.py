@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from turngym.report.folder import RunFolder
 from turngym.report.intervals import mean_interval
-from turngym.trainers.evaluate import Interval, wilson
+from turngym.trainers.intervals import Interval, clustered_mean, clustered_share
 from turngym.types import Trajectory
 
 __all__ = ["Curve", "curves", "merge", "smooth"]
@@ -47,7 +47,8 @@ FROM_METRICS = {
 def curves(run: RunFolder) -> list[Curve]:
     """Every curve of a run, in the order in which a reader wants them.
 
-    Bands of success are Wilson's, those of means over episodes normal 95 % intervals.
+    Bands are 95 % intervals over the tasks of a step, whose attempts belong together
+    (`trainers.intervals`).
     """
     rows = run.metrics
     found = _by_episode(run)
@@ -99,10 +100,14 @@ def _by_episode(run: RunFolder) -> list[Curve]:
         if not counted:
             continue
         at = stage.step + 1
-        share = wilson(sum(bool(t.success) for t in counted), len(counted))
-        points["success"].append((at, share))
+        groups: dict[str, list[Trajectory]] = defaultdict(list)
+        for trajectory in counted:
+            groups[trajectory.group].append(trajectory)
+        solved = [[float(bool(t.success)) for t in members] for members in groups.values()]
+        points["success"].append((at, clustered_share(solved)))
         for name, measure in PER_EPISODE.items():
-            points[name].append((at, mean_interval([measure(t) for t in counted])))
+            values = [[measure(t) for t in members] for members in groups.values()]
+            points[name].append((at, clustered_mean(values)))
         if all(u.reward is None for t in counted for u in t.turns):
             points.pop("turn reward")
     return [_with_band(name, series) for name, series in points.items()]

@@ -1,4 +1,4 @@
-"""A run's folder, read: settings, lines per step, trajectories, details. Needs no torch.
+"""A run's folder, read: settings, lines per step, trajectories and their credit. Needs no torch.
 
 A plain file of trajectories (`turngym rollout --out`) counts as a run without steps.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from turngym.errors import DataError
 from turngym.serial import read_jsonl
+from turngym.trainers.ledger import Credited, read_ledger
 from turngym.types import Trajectory
 
 __all__ = ["Kind", "RunFolder", "Stage"]
@@ -120,6 +121,13 @@ class RunFolder:
             return {}
         return {line["episode"]: line for line in self._cached(path, _read_lines)}
 
+    def ledger(self, stage: Stage) -> Mapping[str, Credited]:
+        """What the run's own credit method gave, by episode; empty outside training."""
+        path = self.path / "credit" / stage.path.name
+        if stage.kind != "training" or not path.is_file():
+            return {}
+        return {row.episode: row for row in self._cached(path, lambda p: tuple(read_ledger(p)))}
+
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Changes whenever a file of the run does."""
         names = ("metrics.jsonl", "timings.jsonl", "evaluations.jsonl", "config.json")
@@ -129,7 +137,8 @@ class RunFolder:
 
     def forget(self, stage: Stage) -> None:
         """Drop what is kept of a file, to save memory."""
-        self._cache.pop(stage.path, None)
+        for folder in ("trajectories", "credit", "details"):
+            self._cache.pop(self.path / folder / stage.path.name, None)
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name

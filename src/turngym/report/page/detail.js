@@ -101,10 +101,10 @@ function tokensOf(turn, record, index) {
   if (!turn.pieces) return [];
   const credit = record.credits[detail.method]?.[index] ?? null;
   const kept = turn.detail?.ratio ? turn.detail : null;
-  const own = kept && (record.method === detail.method || !detail.method);
+  const own = record.method === detail.method ? turn.token_credit : null;
   return turn.pieces.map((piece, place) => ({
     piece,
-    advantage: own ? (kept.token_advantage?.[place] ?? kept.advantage) : credit,
+    advantage: own?.[place] ?? credit,
     ratio: kept?.ratio[place] ?? null,
     weight: kept ? (kept.weight?.[place] ?? 1) : null,
     entropy: kept?.entropy[place] ?? null,
@@ -127,7 +127,7 @@ function turnOf(record, turn, index, scale) {
   badge.style.background = tint(credit, detail.colour === "advantage" ? scale : Math.abs(credit));
   return make("section", { class: "turn", id: `turn-${index}`, "aria-label": `Turn ${index + 1}` },
     make("div", { class: "gutter" }, `turn ${index + 1}`, make("br"), credit === null ? "" : badge, turn.opens && index ? [make("br"), "new segment"] : ""),
-    make("div", {}, turn.seen.map(messageOf), replyOf(record, turn, index, scale, credit), measuresOf(turn)));
+    make("div", {}, turn.seen.map(messageOf), replyOf(record, turn, index, scale, credit), measuresOf(record, turn, index)));
 }
 
 function replyOf(record, turn, index, scale, credit) {
@@ -184,7 +184,8 @@ function inspect(token) {
   byId("inspector").textContent = parts.join("   ");
 }
 
-function measuresOf(turn) {
+function measuresOf(record, turn, index) {
+  const credit = (place) => turn.token_credit?.[place] ?? record.credits[record.method]?.[index] ?? 0;
   const parts = Object.entries(turn.rewards).map(([name, value]) => [name, figure(value)]);
   if (turn.reward !== null) parts.unshift(["turn reward", figure(turn.reward)]);
   if (turn.status !== "ok") parts.unshift(["status", turn.status]);
@@ -193,7 +194,7 @@ function measuresOf(turn) {
   if (kept) parts.push(["clip range", `${figure(kept.low)} to ${figure(kept.high)}`]);
   if (kept?.ratio?.length) {
     const ratios = kept.ratio.filter((value) => value !== null);
-    const clipped = ratios.filter((value) => (value > kept.high && kept.advantage > 0) || (value < kept.low && kept.advantage < 0)).length;
+    const clipped = kept.ratio.filter((value, place) => value !== null && ((value > kept.high && credit(place) > 0) || (value < kept.low && credit(place) < 0))).length;
     parts.push(["ratio", `${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)}`], ["clipped", `${clipped} of ${ratios.length}`]);
     if (kept.weight) parts.push(["weight", `${figure(Math.min(...kept.weight))} to ${figure(Math.max(...kept.weight))}`]);
     const masked = kept.trained.filter((flag) => !flag).length;
