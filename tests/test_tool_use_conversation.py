@@ -1,6 +1,7 @@
 """Simulated users, blame, and conversations of tau2-bench and NeMo Gym, with scripted models."""
 
 import asyncio
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_a_task_is_served_and_earns_its_reward(mock_domain):
         calling("update_task_status", task_id="task_1", status="completed")
     )
     assert json.loads(result.content)["status"] == "completed"
-    assert [change["path"] for change in info["changes"]] == ["/tasks/task_1/status"]
+    assert "/tasks/task_1/status" in [change["path"] for change in info["changes"]]
     _, reward, terminated, _, info = env.step("Done.")
     assert (reward, terminated, info["success"]) == (1.0, True, True)
     assert info["rewards"] == {
@@ -156,8 +157,6 @@ def test_nothing_done_is_zero_and_a_missing_judge_is_not(mock_domain):
     _, reward, terminated, *_ = env.step("Done.")
     assert (reward, terminated) == (0.0, True)
     domain, tasks = mock_domain
-    import dataclasses
-
     judged = [dataclasses.replace(task, basis=("NL_ASSERTION",)) for task in tasks]
     env = conversation((domain, judged), "Complete task_1.", "Fine. ###STOP###")
     env.reset(options={"task_id": "update_task_1"})
