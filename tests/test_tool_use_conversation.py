@@ -25,7 +25,8 @@ from turngym.envs.tool_use.tools import ToolBox
 from turngym.errors import ConfigError, DataError, JudgeFailure, SimulatorFailure, UnknownNameError
 from turngym.types import ToolCall, assistant, tool, user
 
-SHARED = Path(os.environ.get("TURNGYM_SHARED", "../shared")) / "data"
+ROOT = Path(os.environ.get("TURNGYM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+SHARED = ROOT / "data"
 needs_data = pytest.mark.skipif(not (SHARED / "tau2").exists(), reason="needs the tau2 files")
 NO_TOOLS = ToolBox(())
 

@@ -14,7 +14,8 @@ from turngym.envs.tool_use.tau2.tasks import load_tasks, task_from_json
 from turngym.errors import DataError, UnknownNameError
 from turngym.types import ToolCall
 
-SHARED = Path(os.environ.get("TURNGYM_SHARED", "../shared")) / "data"
+ROOT = Path(os.environ.get("TURNGYM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+SHARED = ROOT / "data"
 needs_data = pytest.mark.skipif(not (SHARED / "tau2").exists(), reason="needs the tau2 files")
 FILES = {"mock": "tasks.json", "retail": "tasks.json", "telecom": "tasks_small.json"}
 
