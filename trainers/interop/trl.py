@@ -37,7 +37,7 @@ from turngym.trainers.rollout import Group, RolloutConfig, arollout
 from turngym.trainers.types import TurnBatch
 from turngym.types import Agent, Message, Sampling, ToolCall, Trajectory
 
-__all__ = ["TurnCreditMixin", "TurnRollout", "environment_class"]
+__all__ = ["TurnCreditMixin", "TurnRollout", "environment_class", "outcome"]
 
 MakeAgent = Callable[[Any], Agent]
 
