@@ -115,6 +115,8 @@ class _Training:
         self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
+        elif resume:
+            self.report(f"{folder} has no checkpoint yet: beginning again at step 0")
 
     def _open(self, folder: Path, resume: bool) -> Run:
         if not resume:

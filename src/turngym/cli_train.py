@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from turngym.envs.env import TextEnv
 from turngym.errors import ConfigError, DataError
 from turngym.types import Agent, Trajectory
+
+if TYPE_CHECKING:
+    from turngym.trainers.evaluate import Evaluation
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
 
@@ -129,15 +132,7 @@ def evaluate(
                 config=config.rollout,
                 on_episode=on_episode,
             )
-        statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
-        typer.echo(
-            f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
-            f"{found.turns:.1f} turns ({statuses})"
-        )
-        for rate in found.passes:
-            typer.echo(
-                f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks"
-            )
+        _print_evaluation(f"temperature {temperature:g}", found)
 
 
 def rollout(
@@ -267,6 +262,16 @@ def _solved(source: Path, tokenizer: Any) -> list[Trajectory]:
     if not found:
         raise DataError(f"{source} has no episode with success = true to imitate")
     return found
+
+
+def _print_evaluation(label: str, found: Evaluation) -> None:
+    statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
+    typer.echo(
+        f"{label}: success {found.success}, outcome {found.outcome}, {found.turns:.1f} turns "
+        f"({statuses})"
+    )
+    for rate in found.passes:
+        typer.echo(f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks")
 
 
 def _say_loading() -> None:
