@@ -299,6 +299,21 @@ def test_a_page_under_another_name_cannot_read_along(server):
     assert ask(server, "/head", Host=f"localhost:{server.server_address[1]}")[0].status == 200
 
 
+def test_view_says_where_to_look_and_ends_politely(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupted)
+    done = command("view", run, "--port", 0)
+    assert done.exit_code == 0 and done.output.splitlines()[-1] == "stopped"
+    assert done.output.startswith("http://127.0.0.1:")
+
+
+def test_a_taken_port_is_said_in_one_line(run, server):
+    done = command("view", run, "--port", server.server_address[1])
+    assert done.exit_code == 2 and "cannot listen on 127.0.0.1" in done.output
+
+
 def test_live_answers_without_a_socket(run):
     live = LiveReport([RunFolder.open(run)])
     assert live.get("/chunk/0/step-000000.jsonl/4000").status == 404
