@@ -65,6 +65,8 @@ First steps:
 
     turngym train web_shop               train a small policy on the CPU
 
+    turngym report runs/web_shop         look at what happened
+
     turngym new env echo                 write your own
 
     turngym check echo_env:Echo-v0       see whether it keeps the contract

@@ -47,15 +47,16 @@ FROM_METRICS = {
 }
 
 
-def curves(run: RunFolder) -> list[Curve]:
+def curves(run: RunFolder, *, bands: bool = True) -> list[Curve]:
     """Every curve of a run, in the order in which a reader wants them.
 
     Bands are 95 % intervals over the tasks of a step, whose attempts belong together
-    (`trainers.intervals`).
+    (`trainers.intervals`). They need every trajectory to be read; without `bands` or without
+    trajectories the means of metrics.jsonl have to do.
     """
     rows = run.metrics
-    found = _by_episode(run)
-    if not found and rows:  # the trajectories were deleted: the means are still there
+    found = _by_episode(run) if bands else []
+    if not found and rows:
         found = [_metric(name, name, run) for name in ("success", "outcome", "turns")]
     found += [_metric(name, key, run) for name, key in FROM_METRICS.items()]
     found += [_plain(name, run) for name in ("loss", "grad_norm", "learning_rate")]

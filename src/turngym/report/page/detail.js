@@ -16,9 +16,8 @@ async function openDetail(card) {
   const record = await source.record(card);
   if (detail.card !== card) return; // another one was opened meanwhile
   detail.record = record;
-  const methods = record ? Object.keys(record.credits) : [];
-  if (!methods.includes(detail.method)) detail.method = record?.method || ownMethod(card) || methods[0] || "";
-  if (!methods.includes(detail.method)) detail.method = methods[0] ?? "";
+  const known = record ? methods(record) : [];
+  if (!known.includes(detail.method)) detail.method = known.find((name) => name === (record.method || ownMethod(card))) ?? known[0] ?? "";
   showDetail();
   byId("detail").scrollTop = 0;
 }
@@ -37,7 +36,7 @@ function showDetail() {
     headerOf(card, record),
     record.error && make("div", { class: "note mono" }, record.error),
     matrixOf(card, record),
-    colourBar(record),
+    methods(record).length || record.turns.some((turn) => turn.pieces) ? colourBar(record) : "",
     ...record.turns.map((turn, index) => turnOf(record, turn, index, scale)),
     record.closing.length ? make("section", { class: "turn" }, make("div", { class: "gutter" }, "end"), make("div", {}, record.closing.map(messageOf))) : "",
   );
@@ -84,14 +83,15 @@ function matrixOf(card, record) {
     make("tbody", {}, rows.map((row) => line(row, row[0] === own ? "own" : "")), extra.map((row) => line(row, "input"))));
 }
 
+const methods = (record) => Object.keys(record.credits);
+
 function colourBar(record) {
-  const methods = Object.keys(record.credits);
   const choose = (name, values, current, change) => make("select", { "aria-label": name, onchange: (event) => { change(event.target.value); redraw(event.target.getAttribute("aria-label")); } },
     values.map(([value, label]) => make("option", { value, selected: value === current }, label)));
   const redraw = (label) => { const top = byId("detail").scrollTop; showDetail(); byId("detail").scrollTop = top; document.querySelector(`#detail select[aria-label="${label}"]`)?.focus(); };
   return make("div", { class: "colour" },
     make("label", {}, "colour by", choose("Colour by", Object.entries(COLOURS).map(([value, [label]]) => [value, label]), detail.colour, (value) => { detail.colour = value; })),
-    methods.length > 0 && make("label", {}, "of", choose("Method", methods.map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
+    methods(record).length > 0 && make("label", {}, "of", choose("Method", methods(record).map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
     make("span", { class: "soft" }, "\u2212 ", make("span", { class: "scale" }), " +"),
     make("span", { class: "soft" }, record.turns.some((turn) => turn.detail?.ratio) ? "struck through: masked out of the loss" : record.turns.some((turn) => turn.pieces) ? "ratios and masks were not kept for this one" : "tokens were not kept for this one"));
 }
@@ -144,7 +144,8 @@ function replyOf(record, turn, index, scale, credit) {
 }
 
 function callOf(call) {
-  return make("div", { class: "call" }, `${call.name}(${JSON.stringify(call.arguments, null, 1)})`);
+  const short = JSON.stringify(call.arguments);
+  return make("div", { class: "call" }, `${call.name}(${short.length < 90 ? short : JSON.stringify(call.arguments, null, 1)})`);
 }
 
 /** Coloured tokens; the box takes the focus and the arrow keys walk through it. */
@@ -200,7 +201,7 @@ function measuresOf(record, turn, index) {
     const masked = kept.trained.filter((flag) => !flag).length;
     if (masked) parts.push(["masked tokens", masked]);
   }
-  parts.push(["tokens", turn.length]);
+  if (turn.length) parts.push(["tokens", turn.length]);
   return make("div", { class: "measures" }, parts.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))),
     turn.feedback && make("div", { class: "text" }, turn.feedback));
 }

@@ -146,7 +146,7 @@ function rowOf(card, place) {
   const chosen = card.key === list.selected;
   const run = source.head.runs.length > 1 ? source.head.runs[card.run].name : null;
   const where = card.kind === "training" ? `step ${card.step}` : card.label;
-  const facts = [run, where, `${card.turns} turns`, `${card.tokens} tokens`, ...card.signals.map((kind) => kind.replaceAll("_", " "))];
+  const facts = [run, where, `${card.turns} turns`, card.tokens && `${card.tokens} tokens`, ...card.signals.map((kind) => kind.replaceAll("_", " "))];
   const row = make("div", { class: "row", role: "option", id: `row-${place}`, "aria-selected": chosen, "aria-posinset": place + 1, "aria-setsize": list.shown.length, onclick: () => choose(place) },
     make("span", { class: tone, "aria-label": word }, mark),
     make("b", {}, card.task || card.episode),
