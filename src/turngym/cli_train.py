@@ -238,14 +238,9 @@ def sft(
             if (step + 1) % 50 == 0:
                 typer.echo(f"step {step + 1}/{steps}  loss {loss:.3f}")
 
-        losses = tune(
-            policy.model,
-            demos,
-            SFTConfig(steps=steps, seed=config.seed),
-            on_step=on_step,
-        )
-    policy.model.save_pretrained(out)
-    policy.tokenizer.save_pretrained(out)
+        settings = SFTConfig(steps=steps, seed=config.seed)
+        losses = tune(policy.model, demos, settings, on_step=on_step)
+    policy.export(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
 
 
