@@ -1,6 +1,7 @@
 """The report's data, its one file, its live form; expected values by hand."""
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import http.client
@@ -69,6 +70,14 @@ def test_bands_are_over_tasks_not_over_attempts(tmp_path):
     outcome = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [step]))))["outcome"]
     # Task means 1, 0, 1: mean 2/3, standard error sqrt(1/3) / sqrt(3) = 1/3.
     assert outcome.high[0] - outcome.y[0] == pytest.approx(1.959964 / 3, abs=1e-5)
+
+
+def test_named_parts_of_rewards_have_curves_of_their_own(tmp_path):
+    one, two = group("0/0", [1.0, 0.0])
+    turns = tuple(dataclasses.replace(turn, rewards={"format": 0.5}) for turn in one.turns)
+    one = dataclasses.replace(one, turns=turns, rewards={"format": 0.25})
+    found = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [[one, two]]))))
+    assert found["reward format"].y == (0.625,)  # (0.5 + 0.5 + 0.25 + 0) / 2
 
 
 def test_failures_of_others_stay_out_of_the_curves_and_are_counted(tmp_path):
@@ -167,6 +176,21 @@ def test_what_the_run_gave_wins_over_what_is_worked_out(run):
     assert turn["detail"]["trained"] == [1, 0, 1] and turn["token_credit"] == (1.0, 2.0, 3.0)
     assert len(turn["pieces"]) == 3 and records[1]["columns"] == {"gain": (3.0, None)}
     assert records[1]["method"] == "grpo" and records[0]["turns"][0]["pieces"] is None
+
+
+def test_credit_that_comes_after_the_episodes_is_seen(run):
+    library = Library([RunFolder.open(run)])
+    assert library.shelves()[0].credits[0]["grpo"][0] != 9.0
+    keep(run, [f"0/0/{i}" for i in range(4)])
+    assert library.shelves()[0].credits[0]["grpo"] == (9.0, 9.0)
+
+
+def test_a_long_run_does_not_stay_in_memory(run):
+    folder = RunFolder.open(run)
+    library = Library([folder])
+    library.head()
+    kept = [name for _, name in folder._cache]
+    assert kept.count("trajectories") == 1 and kept.count("shelf") == 3
 
 
 def test_episodes_that_were_not_learnt_from_get_no_credit(run):

@@ -19,7 +19,8 @@ from turngym.envs.tool_use.rows import BfclDialogue, load_bfcl_dialogues, parame
 from turngym.errors import UnknownNameError
 from turngym.types import ToolCall
 
-DATA = Path(os.environ.get("TURNGYM_SHARED", "../shared")) / "data/bfcl"
+ROOT = Path(os.environ.get("TURNGYM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+DATA = ROOT / "data/bfcl"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the BFCL files")
 DOCUMENTS = {
     "GorillaFileSystem": "gorilla_file_system",

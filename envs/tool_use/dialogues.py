@@ -8,15 +8,13 @@ checklist, one list of items per user message, decides what a turn is worth and 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from turngym.envs.splits import SPLITS
 from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
-from turngym.envs.tool_use.tasks import Request, Split, Task, World
+from turngym.envs.tool_use.tasks import Request, Split, Task, World, split_of
 from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import DialogueChecklist, checklist_from_json
 from turngym.types import Agent, ToolCall
@@ -113,7 +111,7 @@ def _dialogue(line: str, where: str, simulator: Agent | None) -> tuple[World, Ta
         for text, items in zip(said, padded, strict=True)
     )
     task = Task(
-        split=_split(key),
+        split=split_of(key),
         state={},
         requests=requests,
         gold_calls=tuple(each.call for each in recorded),
@@ -136,11 +134,6 @@ def _call(row: Mapping[str, Any]) -> ToolCall:
     if isinstance(arguments, str):
         arguments = json.loads(arguments)
     return ToolCall(id=str(row.get("id", "")), name=inner["name"], arguments=arguments)
-
-
-def _split(key: str) -> Split:
-    tenth = int(hashlib.blake2b(key.encode(), digest_size=8).hexdigest(), 16) % 10
-    return SPLITS[0] if tenth < 6 else SPLITS[1] if tenth < 8 else SPLITS[2]
 
 
 def _lines(path: Path) -> list[str]:

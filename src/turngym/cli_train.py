@@ -72,7 +72,8 @@ def train(
         )
     try:
         names = ("success", "outcome")
-        drawn = draw_curves([RunFolder.open(folder)], folder / "curve.png", names=names)
+        run_folder = RunFolder.open(folder)
+        drawn = draw_curves([run_folder], folder / "curve.png", names=names, bands=False)
         typer.echo(f"curve: {drawn}")
     except ImportError as error:
         typer.echo(f"no picture: {error}")
