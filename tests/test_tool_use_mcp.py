@@ -12,10 +12,13 @@ import pytest
 
 pytest.importorskip("mcp")
 
+from turngym.agents.scripted import ScriptedAgent
+from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.mcp_tools import McpCommand, McpServer
 from turngym.envs.tool_use.tools import ToolBox
 from turngym.errors import ConfigError, DataError, InfraFailure, InfraTimeout
-from turngym.types import ToolCall
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
+from turngym.types import EpisodeStatus, ToolCall, assistant
 
 NOTEBOOK = """
     import os, sys, time
@@ -157,6 +160,27 @@ def test_a_call_that_hangs_is_given_up_and_its_process_ended(notebook):
         box.call({}, call("hang"))
     assert time.monotonic() - start < 15
     assert gone(pid)
+
+
+def test_an_episode_whose_server_dies_keeps_its_turns_and_is_not_held_against_the_agent(notebook):
+    replies = [
+        assistant("", [call("write", text="x" * 10_000_000)]),
+        assistant("", [call("write", text="milk")]),
+        assistant("", [call("die")]),
+    ]
+    agent = ScriptedAgent(lambda context: replies[len(context.turns)])
+    group = Group(key="g", seed=0, task_id="library/lend/0")
+    (episode,) = rollout(lambda: ToolUse(mcp=(notebook,)), agent, [group], RolloutConfig())
+    assert episode.status == EpisodeStatus.INFRA_ERROR
+    assert not episode.status.counts
+    assert [turn.status for turn in episode.turns][:2] == ["invalid_action", "ok"]
+    assert "did not answer die" in str(episode.error)
+
+
+def test_a_tool_that_two_sides_offer_is_refused(notebook):
+    env = ToolUse(mcp=(notebook, notebook))
+    with pytest.raises(ConfigError, match="several tools are called"):
+        env.reset(options={"task_id": "library/lend/0"})
 
 
 @pytest.mark.slow
