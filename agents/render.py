@@ -60,6 +60,7 @@ class Renderer:
                 "set tokenizer.chat_template, or use the instruct version of the model"
             )
         self.tokenizer = tokenizer
+        self._fast = getattr(tokenizer, "backend_tokenizer", None)
         self._closing = self._closing_text()
         self._end = self._end_id()
         self._end_text: str = tokenizer.decode([self._end], skip_special_tokens=False)
@@ -216,6 +217,10 @@ class Renderer:
         return text
 
     def _encode(self, text: str) -> array[int]:
+        fast = self._fast
+        if fast is not None and fast.truncation is None and fast.padding is None:
+            # The same ids; the wrapper hands even a single text to a pool of threads.
+            return array("i", fast.encode(text, add_special_tokens=False).ids)
         return array("i", self.tokenizer.encode(text, add_special_tokens=False))
 
 

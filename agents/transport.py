@@ -125,6 +125,7 @@ class AiohttpTransport:
             lambda: aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=max_connections),
                 timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         )
 

@@ -3,18 +3,28 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from test_train import config
 from turngym.trainers import checkpoint
-from turngym.trainers.evaluate import Evaluation, wilson
+from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.examine import stalled
+from turngym.trainers.intervals import wilson
 from turngym.trainers.run import Run
 from turngym.trainers.train import train
 
 
 def evaluation(successes):
-    found = wilson(successes, 10)
-    return Evaluation(episodes=10, counted=10, success=found, outcome=found, turns=1.0, statuses={})
+    found = wilson(successes / 10, 10)
+    return Evaluation(
+        episodes=10,
+        counted=10,
+        tasks=10,
+        success=found,
+        outcome=found,
+        turns=1.0,
+        statuses={},
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +41,7 @@ def evaluation(successes):
     ],
 )
 def test_patience_by_hand(tmp_path, values, patience, expected):
-    settings = config("x", evaluation={"patience": patience, "temperatures": (1.0, 0.0)})
+    settings = config("x", evaluation={"patience": patience, "every": 1})
     run = Run.start(tmp_path, settings)
     run.log_evaluation(0, "expert", evaluation(10))  # the mark, not a rival
     for step, successes in enumerate(values):
@@ -64,3 +74,8 @@ def test_a_run_stops_early_says_so_and_stays_stopped(tmp_path, tiny_path):
     train(settings, tmp_path, resume=True, report=said.append)
     assert any("2 of 9 steps are done (stopped early)" in text for text in said)
     assert [row["label"] for row in run.evaluations()] == labels
+
+
+def test_patience_without_evaluations_is_refused():
+    with pytest.raises(ValidationError, match="evaluation.every"):
+        config("x", evaluation={"patience": 2})

@@ -98,7 +98,16 @@ turns = st.builds(
     feedback=words,
     anchor=words,
     info=st.dictionaries(words, plain, max_size=2),
+    drops=st.lists(st.integers(0, 3), max_size=2).map(tuple),
 )
+
+
+def test_every_field_of_a_turn_and_a_trajectory_is_drawn():
+    """So that a field that is added later is not lost without a test that fails."""
+    drawn = {"seen", "completion", "reward", "rewards", "exchange", "status", "feedback", "anchor"}
+    assert {f.name for f in dataclasses.fields(Turn)} == drawn | {"info", "drops"}
+
+
 trajectories = st.builds(
     Trajectory,
     env_id=words,
@@ -129,19 +138,19 @@ def through_json(data):
     return json.loads(json.dumps(data, allow_nan=False))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(trajectories)
 def test_atif_comes_back_exactly(trajectory):
     assert from_atif(through_json(to_atif(trajectory, privileged=True))) == trajectory
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(trajectories)
 def test_rows_come_back_exactly(trajectory):
     assert from_row(through_json(to_row(trajectory, privileged=True))) == trajectory
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(trajectories)
 def test_atif_is_what_the_schema_says(trajectory):
     models = pytest.importorskip("atif", reason="needs the package atif")

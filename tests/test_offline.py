@@ -12,7 +12,6 @@ import killable  # noqa: F401  (registers the environment)
 from killable import settings, tiny_weights
 from turngym.cli import app
 from turngym.errors import ConfigError, DataError, UnknownNameError
-from turngym.rewards.catalog import find_reward, parse_rubric
 from turngym.rewards.reward import reward
 from turngym.serial import read_jsonl
 from turngym.trainers.batch import collate
@@ -21,6 +20,7 @@ from turngym.trainers.config import CreditSettings
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.ledger import Credited, read_ledger, write_ledger
 from turngym.trainers.offline import Recreditor, rescore, stored
+from turngym.trainers.rubrics import find_reward, parse_rubric
 from turngym.trainers.train import train
 
 

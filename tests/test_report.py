@@ -1,6 +1,7 @@
 """The report's data, its one file, its live form; expected values by hand."""
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import http.client
@@ -25,6 +26,7 @@ from turngym.report.plot import draw_curves
 from turngym.report.records import MAX_TEXT
 from turngym.report.server import LiveReport, serve
 from turngym.serial import dumps
+from turngym.trainers.ledger import Credited, write_ledger
 from turngym.types import EpisodeStatus
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -54,13 +56,28 @@ def test_curves_by_hand(run):
     # Wilson for 2 of 4 and 3 of 4 at z = 1.96 (any table).
     assert success.low == pytest.approx((0.1500, 0.3006), abs=5e-5)
     assert success.high == pytest.approx((0.8500, 0.9544), abs=5e-5)
-    # mean 7/8, standard deviation 1/4, t(3) = 3.182: 3.182 * 0.25 / 2 = 0.39775.
+    # One task says nothing about the spread between tasks: no band.
     outcome = found["outcome"]
-    assert outcome.y[1] == 0.875 and outcome.low[1] == pytest.approx(0.875 - 0.39775, abs=1e-5)
+    assert outcome.y == (0.5, 0.875) and outcome.low == (None, None)
     assert found["tokens per second"].y == (200.0, 200.0)  # 600 tokens in 1 + 2 seconds
     assert found["entropy"].y == (0.3, 0.3) and found["reply tokens"].y == (6.0, 6.0)
     assert found["ended terminated"].y == (4.0, 4.0)
     assert "turn reward" not in found and "KL to the reference" not in found
+
+
+def test_bands_are_over_tasks_not_over_attempts(tmp_path):
+    step = [*group("0/0", [1.0, 1.0]), *group("0/1", [0.0, 0.0]), *group("0/2", [1.0, 1.0])]
+    outcome = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [step]))))["outcome"]
+    # Task means 1, 0, 1: mean 2/3, standard error sqrt(1/3) / sqrt(3) = 1/3.
+    assert outcome.high[0] - outcome.y[0] == pytest.approx(1.959964 / 3, abs=1e-5)
+
+
+def test_named_parts_of_rewards_have_curves_of_their_own(tmp_path):
+    one, two = group("0/0", [1.0, 0.0])
+    turns = tuple(dataclasses.replace(turn, rewards={"format": 0.5}) for turn in one.turns)
+    one = dataclasses.replace(one, turns=turns, rewards={"format": 0.25})
+    found = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [[one, two]]))))
+    assert found["reward format"].y == (0.625,)  # (0.5 + 0.5 + 0.25 + 0) / 2
 
 
 def test_failures_of_others_stay_out_of_the_curves_and_are_counted(tmp_path):
@@ -124,20 +141,62 @@ def test_credit_in_the_list_is_the_methods_own(run):
     assert library.shelves()[-1].credits == [{}]  # an evaluation has no groups
 
 
-def test_what_the_run_kept_wins_over_what_is_worked_out(run):
-    turn = {"advantage": 9.0, "low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
-    turn |= {"entropy": [0, 0, 0], "token_advantage": None, "weight": None}
+def keep(run, episodes, *, token=None, columns=None):
+    """RUN/credit and RUN/details of step 0, as a run writes them: credit 9 for every turn."""
+    rows = [
+        Credited(
+            episode=name,
+            method="grpo",
+            counts=True,
+            outcome=1.0,
+            rewards=(0.0, 0.0),
+            turn=(9.0, 9.0),
+            token=token,
+            turn_columns=columns or {},
+        )
+        for name in episodes
+    ]
+    write_ledger(run / "credit/step-000000.jsonl", rows)
+    turn = {"low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
+    turn |= {"entropy": [0, 0, 0], "weight": None}
     (run / "details").mkdir()
-    detail = {"episode": "0/0/1", "method": "grpo", "turns": [turn, turn], "columns": {"gain": [3]}}
+    detail = {"episode": episodes[1], "turns": [turn, turn], "format_version": 1}
     append(run / "details/step-000000.jsonl", detail)
+
+
+def test_what_the_run_gave_wins_over_what_is_worked_out(run):
+    tokens = ((1.0, 2.0, 3.0),) * 2
+    keep(run, [f"0/0/{i}" for i in range(4)], token=tokens, columns={"gain": (3.0, math.nan)})
     library = Library([RunFolder.open(run)])
     shelf = library.shelves()[0]
-    assert shelf.credits[1]["grpo"] == [9.0, 9.0] and shelf.credits[0]["grpo"][0] != 9.0
-    assert 1 in most_telling(library.shelves(), 1)[0]
+    assert shelf.credits[0]["grpo"] == (9.0, 9.0) and shelf.credits[0]["rloo"][0] == 0.0
+    assert 1 in most_telling(library.shelves(), 1)[0]  # the only one kept token by token
     records = library.chunk(shelf, 0, frozenset({1}))
-    assert records[1]["turns"][0]["detail"]["trained"] == [1, 0, 1]
-    assert len(records[1]["turns"][0]["pieces"]) == 3 and records[1]["columns"] == {"gain": [3]}
-    assert records[0]["turns"][0]["pieces"] is None
+    turn = records[1]["turns"][0]
+    assert turn["detail"]["trained"] == [1, 0, 1] and turn["token_credit"] == (1.0, 2.0, 3.0)
+    assert len(turn["pieces"]) == 3 and records[1]["columns"] == {"gain": (3.0, None)}
+    assert records[1]["method"] == "grpo" and records[0]["turns"][0]["pieces"] is None
+
+
+def test_credit_that_comes_after_the_episodes_is_seen(run):
+    library = Library([RunFolder.open(run)])
+    assert library.shelves()[0].credits[0]["grpo"][0] != 9.0
+    keep(run, [f"0/0/{i}" for i in range(4)])
+    assert library.shelves()[0].credits[0]["grpo"] == (9.0, 9.0)
+
+
+def test_a_long_run_does_not_stay_in_memory(run):
+    folder = RunFolder.open(run)
+    library = Library([folder])
+    library.head()
+    kept = [name for _, name in folder._cache]
+    assert kept.count("trajectories") == 1 and kept.count("shelf") == 3
+
+
+def test_episodes_that_were_not_learnt_from_get_no_credit(run):
+    keep(run, ["0/0/0", "0/0/1"])
+    shelf = Library([RunFolder.open(run)]).shelves()[0]
+    assert shelf.credits[2] == {} and shelf.credits[0]
 
 
 def test_long_messages_are_cut_and_say_so(tmp_path):

@@ -1,6 +1,7 @@
 """The report in a real headless Chromium: what a person would see and press."""
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -13,6 +14,7 @@ from test_report import EVIL
 from turngym.report.folder import RunFolder
 from turngym.report.html import write_report
 from turngym.report.server import serve
+from turngym.trainers.ledger import Credited, write_ledger
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("TURNGYM_CHROMIUM") or next(
@@ -96,11 +98,24 @@ def report(tmp_path_factory):
         folder / "a", steps, evaluations={"000003-after-1": [episode("test-0/0", task="held out")]}
     )
     write_run(folder / "b", steps, config={"credit": {"method": "rloo"}})
-    turn = {"advantage": 0.75, "low": 0.8, "high": 1.28, "trained": [1, 0, 1], "ratio": [0.5, 1, 2]}
-    turn |= {"entropy": [0.1, 0.2, 0.3], "token_advantage": [1, -1, 0.5], "weight": [1, 2, 1]}
+    turn = {"low": 0.8, "high": 1.28, "trained": [1, 0, 1], "ratio": [0.5, 1, 2]}
+    turn |= {"entropy": [0.1, 0.2, 0.3], "weight": [1, 2, 1]}
     (folder / "a/details").mkdir()
-    detail = {"episode": "0/0/0", "method": "grpo", "turns": [turn, turn], "columns": {}}
+    detail = {"episode": "0/0/0", "turns": [turn, turn], "format_version": 1}
     append(folder / "a/details/step-000000.jsonl", detail)
+    rows = [
+        Credited(
+            episode=t.episode,
+            method="grpo",
+            counts=True,
+            outcome=t.outcome,
+            rewards=(math.nan,) * 2,
+            turn=(0.75, 0.75),
+            token=((1.0, -1.0, 0.5),) * 2,
+        )
+        for t in steps[0]
+    ]
+    write_ledger(folder / "a/credit/step-000000.jsonl", rows)
     write(folder / "tools.jsonl", [tool_episode()])
     runs = [RunFolder.open(folder / name) for name in ("a", "b", "tools.jsonl")]
     return write_report(runs, folder / "report.html").path.as_uri()

@@ -13,7 +13,14 @@ import torch
 import killable  # noqa: F401  (registers the environment)
 from batches import Traj, make_batch
 from killable import settings, tiny_weights
-from turngym.errors import ConfigError, DataError, NotTheAgentsFault, RunStopped, StorageFailure
+from turngym.errors import (
+    ConfigError,
+    DataError,
+    NotTheAgentsFault,
+    RunStopped,
+    StorageFailure,
+    UnknownNameError,
+)
 from turngym.trainers import checkpoint, files
 from turngym.trainers import explore as explore_module
 from turngym.trainers import train as train_module
@@ -268,3 +275,42 @@ def test_small_groups_leave_loss_and_baseline():
     assert drop_small_groups(batch, 1) == (batch, 0)
     with pytest.raises(NotTheAgentsFault, match=r"3 members left.*\[2, 1, 1\]"):
         drop_small_groups(batch, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"signals": {"values": {}}},
+            "'grpo' does not read the signal 'values'.*gae_bilevel, gae_token, gae_turn, spa",
+        ),
+        (
+            {"credit": {"method": "mapo"}, "env": {"id": "turngym/WebShop-v0", "size": "demo"}},
+            "'mapo' learns from turn rewards, and turngym/WebShop-v0 gives none",
+        ),
+        (
+            {"credit": {"method": "a2tgpo"}},
+            "'a2tgpo' needs the signal 'info_gain', which test/Even-v0 cannot feed",
+        ),
+        ({"signals": {"prgress": {}}}, "Did you mean 'progress'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name_before_anything_is_played(
+    changes, message, model, tmp_path
+):
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        train(config(model, **changes), tmp_path / "run", report=quiet)
+    assert not (tmp_path / "run").exists()
+
+
+def test_turn_rewards_may_come_from_a_signal_instead(model, tmp_path):
+    changes = {
+        "credit": {"method": "mapo"},
+        "env": {"id": "turngym/WebShop-v0", "size": "demo", "num_products": 100, "max_turns": 2},
+        "signals": {"progress": {"as_reward": True}},
+        "evaluation": {"episodes": 0},
+        "policy": {"path": "tiny:web_shop"},
+        "steps": 1,
+    }
+    train(config(model, **changes), tmp_path / "run", report=quiet)
+    assert (tmp_path / "run" / "finished.json").exists()

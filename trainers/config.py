@@ -90,6 +90,9 @@ class PolicyConfig(Config):
     lora: LoraConfig | None = None
     """Train adapters and leave the weights of the model as they are."""
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    vllm: Mapping[str, Any] | None = None
+    """Sample with a vLLM engine in process instead of our own loop. The keys, such as
+    gpu_memory_utilization = 0.4, are those of `VLLMAgent` and of vLLM's AsyncEngineArgs."""
 
 
 class SamplingConfig(Config):
@@ -122,7 +125,7 @@ class CreditSettings(Config):
 class OptimizerConfig(Config):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(default=1e-6, gt=0)
+    learning_rate: float = Field(default=1e-6, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -148,6 +151,12 @@ class EvalConfig(Config):
     patience: int = Field(default=0, ge=0)
     """Stop after so many evaluations in a row without a better success at the first temperature;
     0: never."""
+
+    @model_validator(mode="after")
+    def _patience_counts_evaluations(self) -> EvalConfig:
+        if self.patience and not self.every:
+            raise ValueError("patience counts evaluations while training: set evaluation.every")
+        return self
 
 
 class OverlongConfig(Config):
@@ -204,6 +213,8 @@ class TrainConfig(Config):
     """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
+    loggers: tuple[str, ...] = ()
+    """Beside the files of the run: `tensorboard`, `wandb`, `trackio`, or `module:attribute`."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves its default."""
 

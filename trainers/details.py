@@ -1,14 +1,14 @@
 """What an update did to single tokens, for a few trajectories of a step: RUN/details/.
 
-Kept so that a report can show what really happened, where recomputing it would need the weights of
-that moment. Numbers have six significant digits; one trajectory is one line of JSON.
+Kept because recomputing it would need the weights of that moment; the advantages stand in RUN/credit
+(`trainers.ledger`). Numbers have six significant digits; one trajectory is one line of JSON.
 
 Legend: N tokens, K turns, B trajectories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +31,6 @@ DIGITS = 6
 class TurnDetail:
     """One turn; the lists have one entry per reply token."""
 
-    advantage: float
-    """What the credit method gave the turn."""
     low: float
     """The importance ratio is clipped below this,"""
     high: float
@@ -43,8 +41,6 @@ class TurnDetail:
     """exp(new - old log-probability) right before the last optimizer step that used the token."""
     entropy: tuple[float, ...]
     """Of the policy at the token, in nats."""
-    token_advantage: tuple[float, ...] | None
-    """None where every token takes the turn's."""
     weight: tuple[float, ...] | None
     """Factor on the token's loss: the method's own, times the engine mismatch's. None: 1."""
 
@@ -54,11 +50,7 @@ class TrajectoryDetail:
     """One trajectory; `episode` finds it in the step's file under trajectories/."""
 
     episode: str
-    method: str
-    """The credit method."""
     turns: tuple[TurnDetail, ...]
-    columns: Mapping[str, tuple[float, ...]]
-    """What the signals told the method about each turn, by column."""
     format_version: int = DETAILS_FORMAT
 
 
@@ -95,7 +87,6 @@ class _Columns:
         batch = update.batch
         tokens, turns, _ = policy_terms(batch, credit, Denominators.of(batch), config.loss)
         assert update.output.entropy is not None
-        self.method = config.credit.method
         self.cu_turns = batch.cu_turns.tolist()
         ours = (batch.turn_of_token >= 0).nonzero().squeeze(1)
         counts = torch.bincount(batch.turn_of_token[ours], minlength=batch.num_turns)
@@ -104,37 +95,26 @@ class _Columns:
         self.ratio = _column((update.output.logprobs - tokens.old).exp(), ours)
         self.entropy = _column(update.output.entropy, ours)
         self.trained = tokens.mask[ours].int().tolist()
-        self.token = _maybe(tokens.advantage, ours)
         self.weight = _maybe(tokens.weight, ours)
         every = torch.arange(batch.num_turns, device=batch.device)
-        self.advantage = _column(credit.turn, every)
         self.low, self.high = _column(1 - turns.low, every), _column(1 + turns.high, every)
-        self.signals = {
-            name: _column(column.float(), every)
-            for name, column in sorted(batch.turn_columns.items())
-            if column.ndim == 1
-        }
 
     def trajectory(self, row: int, episode: str) -> TrajectoryDetail:
         """Everything about one trajectory."""
         start, stop = self.cu_turns[row], self.cu_turns[row + 1]
         return TrajectoryDetail(
             episode=episode,
-            method=self.method,
             turns=tuple(self._turn(index) for index in range(start, stop)),
-            columns={name: tuple(column[start:stop]) for name, column in self.signals.items()},
         )
 
     def _turn(self, index: int) -> TurnDetail:
         own = slice(self.ends[index - 1] if index else 0, self.ends[index])
         return TurnDetail(
-            advantage=self.advantage[index],
             low=self.low[index],
             high=self.high[index],
             trained=tuple(self.trained[own]),
             ratio=tuple(self.ratio[own]),
             entropy=tuple(self.entropy[own]),
-            token_advantage=None if self.token is None else tuple(self.token[own]),
             weight=None if self.weight is None else tuple(self.weight[own]),
         )
 

@@ -41,7 +41,9 @@ class PolicyOptimizer:
         self._masters = {n: p.detach().float().clone() for n, p in self._rounded.items()}
         for name, weight in self._rounded.items():
             master = self._masters[name]
-            weight.register_post_accumulate_grad_hook(partial(_move_gradient, master))
+            weight.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                partial(_move_gradient, master)
+            )
         for name, weight in () if saved is None else saved.named_parameters():
             if name in trained and weight.dtype != torch.float32:
                 self._masters.setdefault(name, trained[name])

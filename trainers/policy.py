@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
 
+from turngym.agents.hf import HFAgent
 from turngym.agents.load import load_model
 from turngym.errors import ConfigError, MissingExtraError
 from turngym.trainers.config import LoraConfig, PolicyConfig
@@ -56,19 +60,21 @@ class Policy:
             ConfigError: nothing can be loaded from there.
             MissingExtraError: adapters without peft.
         """
-        from turngym.agents.hf import HFAgent
-
+        if config.vllm is not None and deterministic:
+            raise ConfigError(
+                "vLLM forms other batches in every run: set rollout.deterministic=false with it"
+            )
         device = torch.device(_device(config.device))
         model, tokenizer = _load(config, checkpoint)
         model = model.to(device=device, dtype=getattr(torch, config.dtype))
+        served = None if config.vllm is None else _engine(config, checkpoint, model, tokenizer)
         if config.lora is not None:
             model = _adapted(model, config.lora, checkpoint)
         actor = _copy(model) if copied else model
         if config.gradient_checkpointing:
             _recompute(model)
-        return cls(
-            model, tokenizer, HFAgent(actor, tokenizer, deterministic=deterministic), device, actor
-        )
+        agent = served or HFAgent(actor, tokenizer, deterministic=deterministic)
+        return cls(model, tokenizer, agent, device, actor)
 
     @torch.no_grad()
     def publish(self, version: int) -> None:
@@ -104,7 +110,23 @@ def _recompute(model: Any) -> None:
     from torch.utils.checkpoint import checkpoint
 
     for block in blocks(model):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _engine(config: PolicyConfig, checkpoint: Path | None, model: Any, tokenizer: Any) -> Any:
+    """A vLLM engine with the weights of `model`, before any adapters."""
+    from turngym.agents.vllm import VLLMAgent
+
+    options = {"dtype": config.dtype, **(config.vllm or {})}
+    if config.lora is not None:
+        options = {"enable_lora": True, "max_lora_rank": config.lora.rank, **options}
+    if Path(config.path).is_dir() and (checkpoint is None or config.lora is not None):
+        return VLLMAgent(config.path, tokenizer, **options)
+    folder = Path(mkdtemp(prefix="turngym-model-"))
+    atexit.register(rmtree, folder, ignore_errors=True)  # a restarted engine reads it again
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return VLLMAgent(folder, tokenizer, **options)
 
 
 def _copy(model: Any) -> Any:
@@ -128,7 +150,7 @@ def _adapted(model: Any, config: LoraConfig, checkpoint: Path | None) -> Any:
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_alpha=config.alpha,
         target_modules=target,
     )
     with warnings.catch_warnings(), torch.random.fork_rng():

@@ -23,6 +23,7 @@ from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
 from turngym.trainers.ledger import Credited, write_ledger
+from turngym.trainers.loggers import Loggers, Opening, find_loggers
 from turngym.trainers.types import StepResult
 
 __all__ = ["Run"]
@@ -38,6 +39,7 @@ class Run:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
+        self.loggers = Loggers({})
 
     @classmethod
     def start(cls, folder: Path, config: TrainConfig) -> Run:
@@ -138,6 +140,8 @@ class Run:
         seconds = data.pop("seconds")
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
+        timed = {f"seconds/{name}": value for name, value in seconds.items()}
+        self.loggers.log(result.step + 1, {**_scalars(data), **data["metrics"], **timed})
 
     def log_details(self, step: int, details: Iterable[TrajectoryDetail]) -> None:
         """Write the step's file under details/, if there is anything to write."""
@@ -160,7 +164,18 @@ class Run:
 
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
-        self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
+        data = asdict(evaluation)
+        self._append("evaluations.jsonl", {"step": step, "label": label, **data})
+        figures = {name: data[name]["value"] for name in ("success", "outcome")}
+        figures |= {f"pass@{each.k}": each.at.value for each in evaluation.passes}
+        figures |= {f"pass^{each.k}": each.hat.value for each in evaluation.passes}
+        self.loggers.log(step, {f"eval/{label}/{key}": value for key, value in figures.items()})
+
+    def open_loggers(self, step: int, report: Callable[[str], None]) -> None:
+        """Let the loggers of the settings take what is logged from here on, after `step` steps."""
+        settings = self.config.model_dump(mode="json")
+        opening = Opening(folder=self.folder, settings=settings, step=step)
+        self.loggers = Loggers(find_loggers(self.config.loggers), opening, report)
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of evaluations.jsonl."""
@@ -222,6 +237,15 @@ def _take_back(path: Path, step: int) -> None:
         line for line in _lines(path) if line["step"] < step or (step > 0 and line["step"] == 0)
     ]
     write_whole(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
+
+
+def _scalars(data: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a step's record that are no metrics of their own."""
+    return {
+        name: float(value)
+        for name, value in data.items()
+        if name != "step" and isinstance(value, int | float)
+    }
 
 
 def _finite(value: Any) -> Any:

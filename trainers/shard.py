@@ -51,7 +51,7 @@ class Ranks(Team):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         # Episodes may be pooled by another thread while the optimizer works.
         self._episodes = dist.new_group(backend="gloo", timeout=PATIENCE)
-        self._scorer: torch.nn.Module | None = None
+        self._scorer: Any = None
 
     def adopt(self, model: Any, dtype: str) -> None:
         """Shard the weights, kept in fp32; each block is gathered while it works."""

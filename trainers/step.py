@@ -18,6 +18,7 @@ from turngym.seeding import derive
 from turngym.trainers.batch import take, take_credit
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
+from turngym.trainers.losses.mismatch import mean_weight
 from turngym.trainers.optimizer import PolicyOptimizer
 from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
@@ -93,13 +94,15 @@ def update(
         done.append(one)
     applied = [each for each in done if not each.skipped] or done
     names = sorted({name for each in applied for name in each.metrics})
+    # Of the weights before this update, which are those that were sampled from or follow them.
+    before = logprobs if batch.old_logprobs is None else batch.old_logprobs
+    weight = {"importance_weight": mean_weight(batch, before)}
     return Update(
         loss=sum(each.loss for each in applied) / len(applied),
         grad_norm=sum(each.grad_norm for each in applied) / len(applied),
         skipped=sum(each.skipped for each in done),
-        metrics={
-            name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names
-        },
+        metrics=weight
+        | {name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names},
         batch=batch,
         output=PolicyOutput(logprobs=logprobs, entropy=entropy),
     )

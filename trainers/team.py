@@ -6,7 +6,6 @@ methods, and on a team of one they do nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from torch import Tensor
 from turngym.trainers.forward import micro_batches, policy_output
 from turngym.trainers.types import PolicyOutput, TurnBatch
 
-__all__ = ["Part", "Team", "open_team"]
+__all__ = ["Part", "Team"]
 
 T = TypeVar("T")
 
@@ -81,13 +80,3 @@ class Team:
 
     def close(self) -> None:
         """Leave the team."""
-
-
-def open_team() -> Team:
-    """The team that the environment speaks of: torchrun and `accelerate launch` start several
-    processes and tell each of them its rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
-        from turngym.trainers.shard import Ranks
-
-        return Ranks()
-    return Team()

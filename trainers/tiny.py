@@ -62,6 +62,17 @@ FAMILIES.add(
     ),
 )
 FAMILIES.add(
+    "conversational_qa",
+    Family(
+        env_id="turngym/ConversationalQA-v0",
+        settings={"size": "demo"},
+        start="web_shop",
+        noise=0.15,
+        episodes=4500,  # every training question
+        steps=1500,
+    ),
+)
+FAMILIES.add(
     "swe",  # needs Docker: every demonstration is played and graded in containers
     Family(
         env_id="turngym/SWE-v0",

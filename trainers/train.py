@@ -9,6 +9,7 @@ models of signals needs restoring.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from turngym.trainers.explore import Explorer, Played
 from turngym.trainers.generators import keyed_generators
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.interrupt import interrupts_deferred
+from turngym.trainers.loggers import find_loggers
 from turngym.trainers.measure import needed_signals, open_suite, require_turn_rewards
 from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.overlong import penalized
@@ -37,7 +39,7 @@ from turngym.trainers.progress import figures, line
 from turngym.trainers.run import Run
 from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.step import update
-from turngym.trainers.team import Team, open_team
+from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, StepResult, TurnBatch
 
 __all__ = ["train"]
@@ -67,9 +69,13 @@ def train(
             return run
     if config.threads:
         torch.set_num_threads(config.threads)
-    team = open_team()
+    team = _open_team()
     try:
-        return _Training(config, folder, resume, report, team).go_on()
+        training = _Training(config, folder, resume, report, team)
+        try:
+            return training.go_on()
+        finally:
+            training.run.loggers.close()
     finally:
         team.close()
 
@@ -81,6 +87,7 @@ class _Training:
         self, config: TrainConfig, folder: Path, resume: bool, report: Report, team: Team
     ) -> None:
         _refuse_a_race(config, team)
+        find_loggers(config.loggers)
         self.config, self.team = config, team
         self.report = report if team.rank == 0 else _say_nothing
         saved = team.first(lambda: checkpoint.latest(folder, report)) if resume else None
@@ -100,12 +107,16 @@ class _Training:
         # Only now, when everything that a mistake could break has been loaded.
         opened = team.first_keeps(lambda: self._open(folder, resume))
         self.run = opened or Run(folder, config)
+        if opened is not None:
+            opened.open_loggers(self.reached, self.report)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
         self.explorer = Explorer(self.run, self.policy, tasks, rubric, team, self.report)
         self.fresh = saved is None
         if saved is not None:
             self._restore(saved)
+        elif resume:
+            self.report(f"{folder} has no checkpoint yet: beginning again at step 0")
 
     def _open(self, folder: Path, resume: bool) -> Run:
         if not resume:
@@ -240,6 +251,16 @@ class _Training:
             checkpoint.save(self.run.folder, *models, state, keep, states)
 
         self.team.first(write)
+
+
+def _open_team() -> Team:
+    """The team that the environment speaks of: torchrun and `accelerate launch` start several
+    processes and tell each of them its rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        from turngym.trainers.shard import Ranks
+
+        return Ranks()
+    return Team()
 
 
 def _refuse_a_race(config: TrainConfig, team: Team) -> None:

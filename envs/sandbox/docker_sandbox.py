@@ -18,7 +18,15 @@ from collections.abc import Callable
 from typing import Any
 
 from turngym.envs.sandbox.archive import Change, Snapshot, changes, unrooted
-from turngym.envs.sandbox.daemon import LABEL, client, image_id, owner, remove, translated
+from turngym.envs.sandbox.daemon import (
+    LABEL,
+    client,
+    image_id,
+    is_podman,
+    owner,
+    remove,
+    translated,
+)
 from turngym.envs.sandbox.shell import Reply, Shell, drain
 from turngym.envs.sandbox.spec import PINNED, ExecResult, SandboxSpec
 from turngym.errors import InfraFailure, UsageError
@@ -248,6 +256,13 @@ class DockerSandbox:
             self._api.start(self._container)
         if self._warden.builtin("true", timeout_s=60).exit_code != 0:
             raise InfraFailure(f"{self.spec.image} has no working bash as its first process")
+        if self._gives_folder:
+            self._warden.builtin(f"chown {self.spec.user} {shlex.quote(self.spec.workdir)}")
+
+    @property
+    def _gives_folder(self) -> bool:
+        """Podman's tmpfs knows no owner, so the warden gives the working directory away."""
+        return self.spec.disk == "tmpfs" and is_podman()
 
     def _environment(self) -> dict[str, str]:
         return {**PINNED, **self.spec.environment}
@@ -261,12 +276,13 @@ class DockerSandbox:
             "/run": "rw,nosuid,nodev,noexec,size=64m,mode=0755",
         }
         if self.spec.disk == "tmpfs":
-            tmpfs[self.spec.workdir] = f"{scratch},uid={uid},gid={gid or uid},mode=0755"
+            given = "" if is_podman() else f",uid={uid},gid={gid or uid}"
+            tmpfs[self.spec.workdir] = f"{scratch}{given},mode=0755"
         config: dict[str, Any] = {
             "auto_remove": True,
             "network_mode": "none",
             "cap_drop": ["ALL"],
-            "cap_add": ["KILL"],
+            "cap_add": ["KILL", "CHOWN"] if self._gives_folder else ["KILL"],
             "security_opt": ["no-new-privileges"],
             "pids_limit": limits.pids,
             "mem_limit": f"{limits.memory_mb}m",

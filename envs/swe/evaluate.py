@@ -6,11 +6,13 @@ back; log run. `resolved` needs both graders; where they disagree the answer is 
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
 from turngym.envs.sandbox.archive import contents, pack
 from turngym.envs.sandbox.docker_sandbox import DockerSandbox, image_seed
+from turngym.envs.sandbox.images import Images
 from turngym.envs.swe.commands import EXIT, files_to_test, script_for
 from turngym.envs.swe.grading import Grade, grade
 from turngym.envs.swe.parsers import Results, Status, parser_of, region
@@ -36,6 +38,8 @@ class EvalSettings:
     limits: Limits = Limits(memory_mb=4096, cpus=2.0, pids=512, disk_mb=1024)
     sealed: bool = True
     """False grades by the log alone, as SWE-bench does; such verdicts can be fooled."""
+    images: Images | None = None
+    """Pulls images that are missing and removes others; None uses what is there."""
 
 
 def evaluate(
@@ -56,7 +60,8 @@ def evaluate(
     if fault := fault_of(patch):
         return _result(task, prediction, Verdict.PATCH_REFUSED, began, reason=fault)
     try:
-        return _evaluate(task, prediction, patch, settings, seed, began)
+        with settings.images.use(task.image) if settings.images else nullcontext():
+            return _evaluate(task, prediction, patch, settings, seed, began)
     except InfraTimeout as error:
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=f"time-out: {error}")
     except NotTheAgentsFault as error:

@@ -72,6 +72,9 @@ def rescore(
         str,
         typer.Option(help="NAME, NAME=WEIGHT or MODULE:OBJECT=WEIGHT, with commas between them."),
     ] = "",
+    judge: Annotated[
+        str | None, typer.Option(help="Agent that judges, such as http://HOST:PORT/v1#MODEL.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result; default SOURCE/rescored/NAMES.")
     ] = None,
@@ -86,11 +89,10 @@ def rescore(
 
         turngym credit runs/web_shop/rescored/outcome --method rloo
     """
-    from turngym.rewards.catalog import parse_rubric
     from turngym.trainers.offline import rescore as score_again
+    from turngym.trainers.rubrics import parse_rubric
 
-    specs = [spec.strip() for spec in rewards.split(",") if spec.strip()]
-    rubric = parse_rubric(specs)
+    rubric = parse_rubric([spec for spec in rewards.split(",") if spec.strip()], judge)
     names = "+".join(term.reward.name for term in rubric.terms)
     target = out or _beside(source) / "rescored" / names
     for found in score_again(source, target, rubric):

@@ -14,14 +14,34 @@ NAMES: dict[Split, tuple[str, ...]] = {
     "dev": ("Paul Gray", "Rosa Diaz", "Hugo Berg", "Amy Stone"),
     "test": ("Karl Voss", "Uma Shah", "Dora Finch", "Leo Marsh"),
 }  # fmt: skip
+_FIRST = (
+    "black", "blue", "brave", "bronze", "brown", "calm", "ceramic", "copper", "empty", "gold",
+    "green", "grey", "last", "leather", "little", "lonely", "marble", "orange", "paper", "red",
+    "silver", "sleeping", "walnut", "yellow",
+)  # fmt: skip
+_SECOND = (
+    "autumn", "beach", "brother", "cello", "clock", "door", "drum", "father", "flute", "forest",
+    "hallway", "kitchen", "lantern", "letter", "mirror", "morning", "mother", "piano", "queen",
+    "school", "table", "town", "tree", "violin",
+)  # fmt: skip
+
+
+def _titles(places: range) -> tuple[str, ...]:
+    """Every pair of words whose place, counted in sixes along both lists, is among `places`."""
+    return tuple(
+        f"The {first} {second}"
+        for i, first in enumerate(_FIRST)
+        for j, second in enumerate(_SECOND)
+        if (i + j) % 6 in places
+    )
+
+
 TITLES: dict[Split, tuple[str, ...]] = {
-    "train": (
-        "Salt Road", "The Red Kite", "Night Ferry", "Paper Moon", "Cold Harbor", "Ten Bells",
-        "Glass Hill", "The Long Tide", "Iron Garden", "Second Rain", "Old Signals", "Blue Ash",
-    ),
-    "dev": ("Winter Map", "The Last Orchard", "Stone Choir", "Quiet Engine"),
-    "test": ("Amber Gate", "The Ninth Wave", "Lost Meridian", "Crow Season"),
-}  # fmt: skip
+    "train": _titles(range(2, 6)),
+    "dev": _titles(range(1, 2)),
+    "test": _titles(range(1)),
+}
+"""384, 96 and 96 titles: other pairs of the same words, so that titles must be read to be repeated."""
 DOCTORS: dict[Split, tuple[str, ...]] = {
     "train": ("Okafor", "Meyer", "Tanaka", "Silva", "Novak", "Adler"),
     "dev": ("Brandt", "Costa", "Iyer"),

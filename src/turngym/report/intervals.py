@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from turngym.trainers.evaluate import Interval
+from turngym.trainers.intervals import Interval
 
 __all__ = ["mean_interval", "sign_test", "student_t"]
 
