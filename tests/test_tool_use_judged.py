@@ -314,6 +314,41 @@ def test_without_a_model_a_call_that_was_not_recorded_is_not_held_against_the_ag
         env.step(calling("Bonn"))
 
 
+def circle():
+    made = {}
+    made["city"] = made
+    return made
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (ToolCall(id="1", name="wether", arguments={}), "unknown_tool"),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "x" * 10_000_000}),
+            "malformed_arguments",
+        ),
+        (ToolCall(id="1", name="weather", arguments=circle()), "malformed_arguments"),
+        (ToolCall(id="1", name="weather", arguments={"city": float("nan")}), "malformed_arguments"),
+        (ToolCall(id="1", name="weather", arguments={"city": {"of": 1}}), "invalid_arguments"),
+        (ToolCall(id="1", name="weather", arguments={}), "invalid_arguments"),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "a", "days": True}),
+            "invalid_arguments",
+        ),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "a", "days": 1.5}),
+            "invalid_arguments",
+        ),
+    ],
+    ids=range(8),
+)
+def test_whatever_is_wrong_with_a_call_is_a_short_result(call, code):
+    state, result = SimulatedTools([WEATHER], RECORDED).call({}, call)
+    assert (state, result.code) == ({}, code)
+    assert len(result.content) < 1000
+
+
 def test_calls_and_answers_are_paired_by_id_or_in_order():
     messages = [
         {

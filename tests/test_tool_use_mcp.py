@@ -109,7 +109,7 @@ def gone(pid):
 
 @pytest.fixture
 def notebook(tmp_path):
-    with McpServer(script(tmp_path, NOTEBOOK), timeout_s=20) as server:
+    with McpServer(script(tmp_path, NOTEBOOK), timeout_s=60) as server:
         yield server
 
 
@@ -185,7 +185,7 @@ def test_a_tool_that_two_sides_offer_is_refused(notebook):
 
 @pytest.mark.slow
 def test_closing_ends_every_process(tmp_path):
-    server = McpServer(script(tmp_path, NOTEBOOK), timeout_s=20, max_sessions=2)
+    server = McpServer(script(tmp_path, NOTEBOOK), timeout_s=60, max_sessions=2)
     box = ToolBox(server.tools)
     states = [box.call({}, call("write", text=str(n)))[0] for n in range(3)]
     found = [box.call(state, call("pid"))[1].content for state in states]
@@ -196,24 +196,26 @@ def test_closing_ends_every_process(tmp_path):
 
 
 def test_a_broken_schema_is_named_when_the_tools_are_listed(tmp_path):
-    with McpServer(script(tmp_path, BROKEN, ending=""), timeout_s=10) as server:
+    with McpServer(script(tmp_path, BROKEN, ending=""), timeout_s=60) as server:
         with pytest.raises(DataError, match=r"tool 'count' has a broken schema.*whole number"):
             server.tools  # noqa: B018
 
 
 @pytest.mark.parametrize(
-    ("command", "failure"),
+    ("command", "failure", "timeout_s"),
     [
-        (McpCommand(command=sys.executable, args=("-c", "pass")), InfraFailure),
-        (McpCommand(command="/no/such/program"), InfraFailure),
+        (McpCommand(command=sys.executable, args=("-c", "pass")), InfraFailure, 60),
+        (McpCommand(command="/no/such/program"), InfraFailure, 60),
         (
             McpCommand(command=sys.executable, args=("-c", "import time; time.sleep(60)")),
             InfraTimeout,
+            2,
         ),
     ],
 )
-def test_what_is_no_server_fails_clearly(command, failure):
-    with McpServer(command, timeout_s=2) as server, pytest.raises(failure, match="did not start"):
+def test_what_is_no_server_fails_clearly(command, failure, timeout_s):
+    server = McpServer(command, timeout_s=timeout_s)
+    with server, pytest.raises(failure, match="did not start"):
         server.tools  # noqa: B018
 
 
@@ -244,7 +246,7 @@ def over_http(tmp_path):
 
 def test_streamable_http(over_http):
     url, process = over_http
-    with McpServer(url, timeout_s=10) as server:
+    with McpServer(url, timeout_s=60) as server:
         box = ToolBox(server.tools)
         assert "1" in box.call({}, call("write", text="milk"))[1].content
         assert "milk" in box.call({}, call("read"))[1].content  # one memory for all, as it says

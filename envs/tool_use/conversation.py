@@ -14,6 +14,7 @@ from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.splits import as_split
 from turngym.envs.tool_use.blame import MessageVerifier
+from turngym.envs.tool_use.calls import call_record
 from turngym.envs.tool_use.llm_user import LLMUser, UserTurn
 from turngym.envs.tool_use.state import changes, state_hash
 from turngym.envs.tool_use.tasks import Split
@@ -160,7 +161,7 @@ class Conversation(TextEnv):
             for each in action.tool_calls:
                 self._state, result = self._task.toolbox.call(self._state, each)
                 self._calls = (*self._calls, SideCall(side="assistant", call=each))
-                made.append(CallMade(name=each.name[:100], arguments=each.arguments, ok=result.ok))
+                made.append(call_record(each, result))
                 new.append(tool(result.content, each.id, each.name[:100]))
             return self._finish_turn(tuple(new), calls=tuple(made))
         if not action.content.strip():
