@@ -239,8 +239,7 @@ def sft(
 
         settings = SFTConfig(steps=steps, seed=config.seed)
         losses = tune(policy.model, demos, settings, on_step=on_step)
-    policy.model.save_pretrained(out)
-    policy.tokenizer.save_pretrained(out)
+    policy.export(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
 
 
