@@ -17,8 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turngym.errors import ConfigError
+from turngym.rewards.reward import Level, TurnValue
+from turngym.rewards.tool_checklist import checklist_of, checklist_turns, satisfied
+from turngym.types import Trajectory
 
-__all__ = ["ContrastWeights", "contrast", "reweighted"]
+__all__ = ["ContrastReward", "ContrastWeights", "contrast", "reweighted"]
 
 
 def contrast(satisfied: Sequence[bool | None]) -> float | None:
@@ -90,3 +93,40 @@ class ContrastWeights:
     ) -> dict[str, float]:
         """The weights for training; see `reweighted`."""
         return reweighted(weights, self.running, rho=self.rho, categories=categories)
+
+
+@dataclass(slots=True, kw_only=True)
+class ContrastReward:
+    """`cm2_turn` with contrast weights; each exchange keeps its total. For training alone.
+
+    Call `update` with the trajectories of each group, then score them.
+    """
+
+    contrasts: ContrastWeights = field(default_factory=ContrastWeights)
+    name: str = "cm2_turn_contrast"
+    level: Level = "turn"
+
+    def update(self, group: Sequence[Trajectory]) -> None:
+        """Take in what the members of one task's group satisfied in the exchanges they reached."""
+        self.contrasts.update(
+            [
+                {f"{each.task_id}/{item}": value for item, value in satisfied(each).items()}
+                for each in group
+            ]
+        )
+
+    def __call__(self, trajectory: Trajectory) -> tuple[TurnValue, ...]:
+        own = {
+            f"{number}/{item.id}": item.weight
+            for number, items in enumerate(checklist_of(trajectory))
+            for item in items
+        }
+        prefix = f"{trajectory.task_id}/"
+        running = {
+            key.removeprefix(prefix): value
+            for key, value in self.contrasts.running.items()
+            if key.startswith(prefix)
+        }
+        exchanges = {item: item.partition("/")[0] for item in own}
+        weights = reweighted(own, running, rho=self.contrasts.rho, categories=exchanges)
+        return checklist_turns(trajectory, weights=weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import turngym
 from turngym.agents.scripted import ScriptedAgent
 from turngym.envs.tool_use.blame import (
     MessageVerdict,
@@ -23,7 +24,7 @@ from turngym.envs.tool_use.tau2.source import Tau2Tasks
 from turngym.envs.tool_use.tau2.tasks import load_tasks
 from turngym.envs.tool_use.tools import ToolBox
 from turngym.errors import ConfigError, DataError, JudgeFailure, SimulatorFailure, UnknownNameError
-from turngym.types import ToolCall, assistant, tool, user
+from turngym.types import Completion, ToolCall, assistant, tool, user
 
 ROOT = Path(os.environ.get("TURNGYM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 SHARED = ROOT / "data"
@@ -176,6 +177,19 @@ def test_forks_go_their_own_ways_and_wrong_options_are_named(mock_domain):
         env.reset(options={"task_id": "update_task_10"})
     with pytest.raises(ConfigError, match="unknown reset option"):
         env.reset(options={"task": "x"})
+
+
+class Terse:
+    """A user with one wish; it can be pickled."""
+
+    async def act(self, context, *, sampling, seed):
+        said = sum(message.role == "assistant" for message in context.new)
+        return Completion(message=assistant("###STOP###" if said else "Complete task_1."))
+
+
+@needs_data
+def test_the_contract_of_text_environments_holds(mock_domain):
+    turngym.check_env(lambda: Conversation(Tau2Tasks(*mock_domain), user=Terse()))
 
 
 # ---- blame

@@ -1,6 +1,6 @@
-"""A conversation with a user played by a language model, scored when it is over.
+"""A conversation with a user whom a language model or a script plays, scored when it is over.
 
-tau2-bench's domains and NeMo Gym's simulated customers are sources of such conversations.
+tau2-bench's domains, NeMo Gym's simulated customers and BFCL's multi-turn entries are sources of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.splits import as_split
 from turngym.envs.tool_use.blame import MessageVerifier
+from turngym.envs.tool_use.calls import call_record
 from turngym.envs.tool_use.llm_user import LLMUser, UserTurn
 from turngym.envs.tool_use.state import changes, state_hash
 from turngym.envs.tool_use.tasks import Split
@@ -73,6 +74,8 @@ class ConversationTask:
     score: Callable[[Ending], tuple[float | None, Mapping[str, float]]] = field(repr=False)
     """Reward, None where it needs a judge that there is not, and its named parts."""
     user_toolbox: ToolBox = _NO_TOOLS
+    script: tuple[str, ...] = ()
+    """What the user says, one message after each reply of the agent; then nobody has to play him."""
     history: tuple[Message, ...] = ()
     references: tuple[str, ...] = ()
 
@@ -90,7 +93,7 @@ class ConversationSource(Protocol):
 
 
 class Conversation(TextEnv):
-    """Serve a user whom a language model plays.
+    """Serve a user whom a language model or a script plays.
 
     A reply with tool calls gets their results; any other reply goes to the user, who answers, perhaps
     after using tools of his own, or ends the conversation. The reward comes at the end; its parts are in
@@ -99,7 +102,7 @@ class Conversation(TextEnv):
 
     Args:
         source: where tasks come from.
-        user: plays the user; an agent stands for `LLMUser(agent)`.
+        user: plays the user; an agent stands for `LLMUser(agent)`. None where tasks have a script.
         verifier: asked at the end who is to blame for a conversation without reward.
         max_turns: turns until an unfinished conversation is truncated.
     """
@@ -110,12 +113,12 @@ class Conversation(TextEnv):
         self,
         source: ConversationSource,
         *,
-        user: LLMUser | Agent,
+        user: LLMUser | Agent | None = None,
         verifier: MessageVerifier | None = None,
         max_turns: int | None = 60,
     ) -> None:
         self.source = source
-        self.user = user if isinstance(user, LLMUser) else LLMUser(user)
+        self.user = user if user is None or isinstance(user, LLMUser) else LLMUser(user)
         self.verifier = verifier
         super().__init__(max_turns=max_turns)
 
@@ -129,7 +132,7 @@ class Conversation(TextEnv):
         """The policy, what was said before, and the user's first words.
 
         Raises:
-            ConfigError: an unknown option, or a split without tasks.
+            ConfigError: an unknown option, a split without tasks, nobody to play the user.
             UnknownNameError: unknown task.
             SimulatorFailure: the user says nothing.
         """
@@ -160,7 +163,7 @@ class Conversation(TextEnv):
             for each in action.tool_calls:
                 self._state, result = self._task.toolbox.call(self._state, each)
                 self._calls = (*self._calls, SideCall(side="assistant", call=each))
-                made.append(CallMade(name=each.name[:100], arguments=each.arguments, ok=result.ok))
+                made.append(call_record(each, result))
                 new.append(tool(result.content, each.id, each.name[:100]))
             return self._finish_turn(tuple(new), calls=tuple(made))
         if not action.content.strip():
@@ -203,6 +206,12 @@ class Conversation(TextEnv):
     def _user_speaks(self) -> UserTurn:
         """What the user says, after what he does with his own tools."""
         task = self._task
+        if task.script:
+            said = len(self._replies)
+            over = said == len(task.script)
+            return UserTurn(ending="stop") if over else UserTurn(text=task.script[said])
+        if self.user is None:
+            raise ConfigError(f"task {task.task_id!r} has no script: give Conversation a user")
         for _ in range(MAX_USER_CALLS):
             turn = self.user.turn(task.scenario, self._side, task.user_toolbox, seed=self._seed)
             if not turn.calls:

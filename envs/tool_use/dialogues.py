@@ -31,18 +31,21 @@ class DialogueFile:
         path: JSON lines.
         simulator: makes up answers of tools that were not recorded; None: such a call ends the episode
             with status `simulator_error`.
+        annotation: which of a dialogue's checklists counts, where it was annotated several times.
 
     Raises:
         DataError: a line cannot be read; names file and line.
     """
 
-    def __init__(self, path: Path | str, *, simulator: Agent | None = None) -> None:
+    def __init__(
+        self, path: Path | str, *, simulator: Agent | None = None, annotation: int = 0
+    ) -> None:
         self._found: dict[str, tuple[World, Task]] = {}
         for number, line in enumerate(_lines(Path(path)), 1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
-            world, task = _dialogue(line, where, simulator)
+            world, task = _dialogue(line, where, simulator, annotation)
             if task.task_id in self._found:
                 raise DataError(f"{where}: the id {task.task_id!r} comes twice")
             self._found[task.task_id] = (world, task)
@@ -92,11 +95,13 @@ def recorded_calls(messages: Sequence[Mapping[str, Any]]) -> tuple[RecordedCall,
     return tuple(found)
 
 
-def _dialogue(line: str, where: str, simulator: Agent | None) -> tuple[World, Task]:
+def _dialogue(
+    line: str, where: str, simulator: Agent | None, annotation: int
+) -> tuple[World, Task]:
     try:
         row = json.loads(line)
         key, messages, tools = str(row["uuid"]), list(row["messages"]), list(row["tools"])
-        checklist = cm2_checklist(row["checklists"][0])
+        checklist = cm2_checklist(row["checklists"][annotation])
         said = [each["content"] for each in messages if each["role"] == "user"]
         rules = next((each["content"] for each in messages if each["role"] == "system"), "")
         recorded = recorded_calls(messages)
