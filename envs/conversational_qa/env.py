@@ -183,11 +183,15 @@ class ConversationalQA(TextEnv):
         """References, gold searches and rewrite of the question; nothing before the first reset."""
         if not hasattr(self, "_progress"):
             return Privileged()
-        question = self._question
+        question, asked = self._question, self._progress.asked
+        questions = self._questions(self._progress.task_id)
         rewrites = [question.rewrite] if question.rewrite else []
         queries = question.gold_queries or tuple(rewrites)
         return Privileged(
             references=question.references,
+            exchange_references=tuple(
+                None if number is None else questions[number].references for number in asked
+            ),
             gold_actions=tuple(f"<search> {query} </search>" for query in queries),
             hidden_state={
                 "rewrites": rewrites,
@@ -300,7 +304,8 @@ class ConversationalQA(TextEnv):
         return result
 
     def _clarify(self, reply: Message) -> StepResult:
-        self._update(asked_back=True, exchange=self._progress.exchange + 1)
+        now = self._progress
+        self._update(asked_back=True, exchange=now.exchange + 1, asked=(*now.asked, None))
         said = protocol.spoken(self._question.clarification, brief=self.settings.brief)
         return self._go_on(reply, said, {"action": "clarify"})
 
@@ -325,6 +330,7 @@ class ConversationalQA(TextEnv):
             self._update(
                 question=now.question + 1,
                 exchange=now.exchange + 1,
+                asked=(*now.asked, now.question + 1),
                 replies=0,
                 asked_back=False,
                 queries=(),

@@ -253,6 +253,7 @@ def _multi(row: Mapping[str, Any]) -> Task:
         ),
         image=f"mswebench/{org}_m_{repo}:pr-{number}".lower(),
         workdir=f"/home/{repo}",
+        parser="any",
         # The images also hold fix-run.sh, which applies the reference fix that lies beside it.
         test_command="bash /home/run.sh",
     )

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from turngym.envs.sandbox.images import Images
+    from turngym.types import Trajectory
 
 __all__ = ["app", "evaluate_command", "report", "run_command", "synth", "validate"]
 
@@ -106,6 +107,10 @@ def validate(
         raise typer.Exit(1)
 
 
+def _say_episode(episode: "Trajectory", verdict: str) -> None:
+    typer.echo(f"{episode.task_id}: {verdict}, {len(episode.turns)} turns")
+
+
 @app.command("run")
 def run_command(
     agent: Annotated[
@@ -157,15 +162,8 @@ def run_command(
         sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
         evaluation=EvalSettings(timeout_s=timeout),
     )
-    report = run_agent(
-        tasks,
-        dataset,
-        load_player(agent, tasks, actions, seed),
-        settings,
-        progress=lambda episode, verdict: typer.echo(
-            f"{episode.task_id}: {verdict}, {len(episode.turns)} turns"
-        ),
-    )
+    player = load_player(agent, tasks, actions, seed)
+    report = run_agent(tasks, dataset, player, settings, progress=_say_episode)
     typer.echo(summarise(report))
     if report["infra_failure_instances"]:
         raise typer.Exit(3)
