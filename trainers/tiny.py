@@ -86,7 +86,7 @@ FAMILIES.add(
         noise=0.15,
         episodes=12000,
         worlds=8,
-        steps=1800,
+        steps=1350,
     ),
 )
 FAMILIES.add(
