@@ -48,6 +48,7 @@ __all__ = [
     "cm2_turn_backfilled",
     "exchange_value",
     "fire",
+    "satisfied",
     "strict_satisfied",
     "unknown",
     "verdicts",
@@ -221,25 +222,47 @@ def checklist_of(trajectory: Trajectory) -> DialogueChecklist:
     return checklist_from_json(data)
 
 
-def checklist_turns(trajectory: Trajectory, *, backfill: bool = False) -> tuple[TurnValue, ...]:
+def checklist_turns(
+    trajectory: Trajectory,
+    *,
+    backfill: bool = False,
+    weights: Mapping[str, float] | None = None,
+) -> tuple[TurnValue, ...]:
     """Per turn: sum of w_c r[s, c], or of w_c r~[s, c] with `backfill`.
+
+    `weights` by `exchange/item` stand for the items' own.
 
     A JudgeFailure where a judge failed on an open item; with `backfill` in all turns up to there.
     """
     values = [0.0] * len(trajectory.turns)
     failed: dict[int, JudgeFailure] = {}
-    for items, numbers, table in _tables(trajectory):
+    for exchange, items, numbers, table in _tables(trajectory):
         fired = fire(items, table)
+        worth = [(weights or {}).get(f"{exchange}/{i.id}", i.weight) for i in items]
         credit = backfilled(fired, len(table))
         for step, names in unknown(items, table).items():
             failure = JudgeFailure(f"no verdict on {', '.join(names)}")
             first = 0 if backfill else step
             failed.update(dict.fromkeys(numbers[first : step + 1], failure))
         for step, number in enumerate(numbers):
-            for c, item in enumerate(items):
+            for c, weight in enumerate(worth):
                 if credit[step][c] if backfill else fired[c] == step:
-                    values[number] += item.weight
+                    values[number] += weight
     return tuple(failed.get(number, value) for number, value in enumerate(values))
+
+
+def satisfied(trajectory: Trajectory) -> dict[str, bool | None]:
+    """`exchange/item` -> whether it fired, None where only a judge's failure stands in the way.
+
+    Items of exchanges that were not reached are left out.
+    """
+    found: dict[str, bool | None] = {}
+    for exchange, items, _, table in _tables(trajectory):
+        open_items = {name for names in unknown(items, table).values() for name in names}
+        for item, place in zip(items, fire(items, table), strict=True):
+            missing = place is None and item.id in open_items
+            found[f"{exchange}/{item.id}"] = None if missing else place is not None
+    return found
 
 
 @reward("cm2_turn", level="turn")
@@ -257,7 +280,7 @@ def cm2_turn_backfilled(trajectory: Trajectory) -> tuple[TurnValue, ...]:
 def _by_exchange(name: str, preset: Preset) -> TurnReward:
     def value(trajectory: Trajectory) -> tuple[TurnValue, ...]:
         values: list[TurnValue] = [None] * len(trajectory.turns)
-        for items, numbers, table in _tables(trajectory):
+        for _, items, numbers, table in _tables(trajectory):
             try:
                 values[numbers[-1]] = exchange_value(items, table, preset)
             except JudgeFailure as failure:
@@ -269,7 +292,7 @@ def _by_exchange(name: str, preset: Preset) -> TurnReward:
 
 def _by_trajectory(name: str, preset: Preset) -> TrajectoryReward:
     def value(trajectory: Trajectory) -> float:
-        total = sum(exchange_value(i, table, preset) for i, _, table in _tables(trajectory))
+        total = sum(exchange_value(i, table, preset) for _, i, _, table in _tables(trajectory))
         return total / (len(checklist_of(trajectory)) if preset == "released" else 1)
 
     return reward(name)(value)
@@ -285,8 +308,8 @@ cm2_trajectory_released = _by_trajectory("cm2_trajectory_released", "released")
 
 def _tables(
     trajectory: Trajectory,
-) -> list[tuple[tuple[ChecklistItem, ...], list[int], Table]]:
-    """For each exchange that was reached and has items: items, turn numbers, V."""
+) -> list[tuple[int, tuple[ChecklistItem, ...], list[int], Table]]:
+    """For each exchange that was reached and has items: its number, items, turn numbers, V."""
     exchanges = checklist_of(trajectory)
     found = []
     before: Mapping[str, Any] = {}
@@ -295,7 +318,7 @@ def _tables(
         if exchange < len(exchanges):
             items = exchanges[exchange]
             numbers = [number for number, _ in numbered]
-            found.append((items, numbers, verdicts(items, steps, before)))
+            found.append((exchange, items, numbers, verdicts(items, steps, before)))
         before = steps[-1].changes
     return found
 

@@ -1,6 +1,8 @@
 """Rollout one step ahead, and groups that are played again because nothing can be learnt from them."""
 
 import json
+import os
+import signal
 import threading
 import time
 
@@ -111,6 +113,32 @@ def test_a_stale_run_repeats_itself_and_resumes_to_the_same_bytes(
         assert weights(tmp_path / "one") == weights(tmp_path / name)
         for file in ("metrics.jsonl", "evaluations.jsonl"):
             assert (tmp_path / "one" / file).read_bytes() == (tmp_path / name / file).read_bytes()
+
+
+def test_ctrl_c_while_the_next_batch_is_awaited_waits_for_it_and_keeps_it(
+    tmp_path, tiny_path, monkeypatch
+):
+    settings = config(tiny_path, evaluation={"episodes": 0}, **STALE)
+    train(settings, tmp_path / "whole", report=quiet)
+    real, calls = explore_module.rollout, []
+
+    def slow(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == 3:  # played ahead; the main thread has long been waiting for it
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(explore_module, "rollout", slow)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", report=quiet)
+    monkeypatch.setattr(explore_module, "rollout", real)
+    assert checkpoint.read_state(checkpoint.latest(tmp_path / "cut")).step == 2
+    assert len(list(read_jsonl(tmp_path / "cut/trajectories/step-000002.jsonl"))) == 6
+    train(settings, tmp_path / "cut", resume=True, report=quiet)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of shelves"), NotTheAgentsFault("gone")])

@@ -12,7 +12,8 @@ from turngym.agents.tiny import tiny_model
 from turngym.trainers import checkpoint
 from turngym.trainers import train as train_module
 from turngym.trainers.batch import collate
-from turngym.trainers.config import OptimizerConfig, PolicyConfig
+from turngym.trainers.config import OptimizerConfig, PolicyConfig, load_recipe
+from turngym.trainers.measure import open_suite
 from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.policy import Policy, blocks
 from turngym.trainers.step import update
@@ -95,6 +96,28 @@ def test_a_bf16_run_resumes_to_the_same_bytes(tmp_path, tiny_path, monkeypatch):
     assert masters[0] and all(torch.equal(masters[0][k], masters[1][k]) for k in masters[0])
     rows = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[0])["metrics"]["turn0/ratio_p95"] == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["oprl", "ppo"])
+def test_models_beside_a_bf16_policy_learn_in_small_steps(tmp_path, tiny_path, name):
+    """A critic or reward model of its own is a bf16 model, too, and would stand still."""
+    small = ["steps=2", "groups_per_step=2", "group_size=3", "sampling.max_new_tokens=8"]
+    small += ["evaluation.episodes=0", "env.max_turns=3", "env.num_products=100"]
+    signal = {"oprl": "implicit_reward", "ppo": "values"}[name]
+    rate = f"signals.{signal}.learning_rate=1e-6"
+    chosen = load_recipe(name, [*small, f"policy.path={tiny_path}", "policy.dtype=bfloat16", rate])
+    model = Policy.load(chosen.policy)
+    suite = open_suite(chosen, model, ())
+    learner = suite.signals[signal].learner
+    before = [w.clone() for w in learner.optimizer.weights]
+    assert {w.dtype for w in before} == {torch.float32}
+    for weight in learner.model.parameters():
+        (weight.sum() / 1e3).backward()
+    learner.step(0.0)
+    moved = [(a - b).abs().max() for a, b in zip(before, learner.optimizer.weights, strict=True)]
+    assert all(0 < distance < 1e-5 for distance in moved)
+    run = train(chosen, tmp_path, report=quiet)  # and the whole loop runs
+    assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_gradient_checkpointing_computes_again_and_changes_nothing(tiny_path, monkeypatch):

@@ -157,14 +157,17 @@ def test_a_trajectory_without_an_answer_has_no_gain(models):
 
 
 def test_each_exchange_is_measured_by_its_own_answer(models):
-    """Two turns about "blue", one about nothing known, two about "red shoes"."""
+    """Two turns about "blue", one about nothing known, two about "red shoes", of which the first
+    asks back."""
     replies = [([1, 2, 3], [4, 5], 0), ([6, 7], [8], 0), ([9], [10], 1)]
-    replies += [([11], [12], 2), ([13], [14, 15], 2)]
+    replies += [([11], [12], 2), ([13], [14, 15], 3)]
     turns = [
         turn(seen, said, opens=k == 0, exchange=exchange)
         for k, (seen, said, exchange) in enumerate(replies)
     ]
-    secret = Privileged(references=("a",), exchange_references=(("blue",), (), ("red shoes",)))
+    secret = Privileged(
+        references=("a",), exchange_references=(("blue",), (), ("red shoes",), None)
+    )
     one = replace(trajectory(turns), privileged=secret)
     other = episodes(("blue",))[0]  # one answer for the whole episode, whatever its exchanges
     done = [loads(dumps(one)), other]

@@ -13,7 +13,10 @@ from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
 from turngym.errors import ConfigError, DataError, JudgeFailure, SimulatorFailure, UnknownNameError
 from turngym.rewards.judged import FIELDS, ItemJudge, parse_verdict, question
-from turngym.rewards.tool_checklist import exchange_value, fire, unknown
+from turngym.rewards.pow3r import ContrastReward
+from turngym.rewards.reward import turn_values
+from turngym.rewards.tool_checklist import cm2_turn, exchange_value, fire, satisfied, unknown
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Message, ToolCall, assistant, user
 
 WEATHER = {
@@ -311,6 +314,41 @@ def test_without_a_model_a_call_that_was_not_recorded_is_not_held_against_the_ag
         env.step(calling("Bonn"))
 
 
+def circle():
+    made = {}
+    made["city"] = made
+    return made
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (ToolCall(id="1", name="wether", arguments={}), "unknown_tool"),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "x" * 10_000_000}),
+            "malformed_arguments",
+        ),
+        (ToolCall(id="1", name="weather", arguments=circle()), "malformed_arguments"),
+        (ToolCall(id="1", name="weather", arguments={"city": float("nan")}), "malformed_arguments"),
+        (ToolCall(id="1", name="weather", arguments={"city": {"of": 1}}), "invalid_arguments"),
+        (ToolCall(id="1", name="weather", arguments={}), "invalid_arguments"),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "a", "days": True}),
+            "invalid_arguments",
+        ),
+        (
+            ToolCall(id="1", name="weather", arguments={"city": "a", "days": 1.5}),
+            "invalid_arguments",
+        ),
+    ],
+    ids=range(8),
+)
+def test_whatever_is_wrong_with_a_call_is_a_short_result(call, code):
+    state, result = SimulatedTools([WEATHER], RECORDED).call({}, call)
+    assert (state, result.code) == ({}, code)
+    assert len(result.content) < 1000
+
+
 def test_calls_and_answers_are_paired_by_id_or_in_order():
     messages = [
         {
@@ -357,3 +395,56 @@ def test_messages_are_shown_with_their_thoughts_and_calls():
     message = Message(role="assistant", content="a", reasoning="b", tool_calls=calling().tool_calls)
     shown = last_message(question(an_item(), (), (message,)))
     assert (shown["thinking"], shown["tool_calls"][0]["name"]) == ("b", "weather")
+
+
+def episodes(path, judge, *scripts):
+    """One recorded episode of the first training dialogue per list of replies."""
+    task = DialogueFile(path).ids("train")[0]
+    found = []
+    for number, replies in enumerate(scripts):
+        agent = ScriptedAgent(lambda context, said=replies: said[len(context.turns)])
+        group = Group(key=f"g{number}", seed=0, task_id=task)
+        made = rollout(
+            lambda: ToolUse(tasks=DialogueFile(path), judge=judge), agent, [group], RolloutConfig()
+        )
+        found += made
+    return found
+
+
+GOOD = (calling(), "It rains.", "Rain too.")
+
+
+def test_the_record_says_what_the_environment_paid(path):
+    (good, bad) = episodes(path, judging(honest), GOOD, ("Sun.",))
+    assert [turn.reward for turn in good.turns] == [0.5, 0.5, 0.0]
+    assert turn_values(cm2_turn, good) == (0.5, 0.5, 0.0)
+    assert turn_values(cm2_turn, bad) == (0.0,)
+    assert satisfied(good) == {"0/called": True, "0/told": True}
+    assert (good.success, bad.success) == (True, False)
+
+
+def test_a_turn_whose_judge_failed_has_no_reward_in_the_record_either(path):
+    asked = []
+
+    def script(context):
+        asked.append(context)
+        return "?" if len(asked) == 1 else verdict(honest(context.new[-1].content))
+
+    judge = ItemJudge(ScriptedAgent(script), attempts=1)
+    (episode,) = episodes(path, judge, (calling(), calling(), "It rains.", "Rain too."))
+    assert [turn.reward for turn in episode.turns] == [None, 0.5, 0.5, 0.0]
+    first, *rest = turn_values(cm2_turn, episode)
+    assert isinstance(first, JudgeFailure)
+    assert rest == [0.5, 0.5, 0.0]
+    assert episode.success
+
+
+def test_contrast_weights_move_reward_to_what_tells_members_apart(path):
+    """Both call the tool, one of them says it rains: `called` has no contrast, `told` has all."""
+    both = episodes(path, judging(honest), GOOD, (calling(), "Sun."))
+    reward = ContrastReward()
+    reward.update(both)
+    task = both[0].task_id
+    assert reward.contrasts.running == {f"{task}/0/called": 0.0, f"{task}/0/told": 1.0}
+    assert turn_values(reward, both[0]) == pytest.approx((0.1 / 0.6, 0.5 / 0.6, 0.0))
+    assert turn_values(cm2_turn, both[0]) == (0.5, 0.5, 0.0)

@@ -90,6 +90,8 @@ class Explorer:
             StorageFailure: the disk takes no more trajectories.
         """
         if self._ahead is not None:
+            # Interrupted while it waits, it still knows what is being played: see `settle`.
+            self._ahead.exception()
             ahead, self._ahead = self._ahead, None
             played = ahead.result()
         else:

@@ -27,19 +27,22 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def wilson(share: float, trials: float) -> Interval:
+def wilson(successes: float, trials: float) -> Interval:
     """95 % interval of a share by Wilson's score method (JASA 22, 1927); 0 to 1 without trials.
 
     Args:
-        share: successes / trials.
-        trials: independent ones; a design effect makes their number fractional.
+        successes: of the trials.
+        trials: independent ones; a design effect makes both numbers fractional.
     """
     if trials == 0:
         return Interval(value=math.nan, low=0.0, high=1.0)
+    share = successes / trials
     spread = Z95**2 / trials
     middle = (share + spread / 2) / (1 + spread)
     half = Z95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Interval(value=share, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
+    # Rounding may put a bound at 0 or 1 on the wrong side of the share.
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return Interval(value=share, low=min(low, share), high=max(high, share))
 
 
 def clustered_share(tasks: Sequence[Sequence[float]], attempts: int | None = None) -> Interval:
@@ -56,7 +59,7 @@ def clustered_share(tasks: Sequence[Sequence[float]], attempts: int | None = Non
     tasks = [values for values in tasks if values]
     count = sum(map(len, tasks))
     if not count:
-        return wilson(math.nan, 0)
+        return wilson(0, 0)
     share = math.fsum(value for values in tasks for value in values) / count
     variance = _variance(tasks, share, count)
     spread = share * (1 - share)
@@ -64,7 +67,7 @@ def clustered_share(tasks: Sequence[Sequence[float]], attempts: int | None = Non
         trials = min(spread / variance, attempts or count)
     else:
         trials = float(len(tasks) if spread < 1e-12 else attempts or count)
-    return wilson(share, trials)
+    return wilson(share * trials, trials)
 
 
 def clustered_mean(tasks: Sequence[Sequence[float]]) -> Interval:

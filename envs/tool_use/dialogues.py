@@ -8,15 +8,13 @@ checklist, one list of items per user message, decides what a turn is worth and 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from turngym.envs.splits import SPLITS
 from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
-from turngym.envs.tool_use.tasks import Request, Split, Task, World
+from turngym.envs.tool_use.tasks import Request, Split, Task, World, split_of
 from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import DialogueChecklist, checklist_from_json
 from turngym.types import Agent, ToolCall
@@ -33,18 +31,21 @@ class DialogueFile:
         path: JSON lines.
         simulator: makes up answers of tools that were not recorded; None: such a call ends the episode
             with status `simulator_error`.
+        annotation: which of a dialogue's checklists counts, where it was annotated several times.
 
     Raises:
         DataError: a line cannot be read; names file and line.
     """
 
-    def __init__(self, path: Path | str, *, simulator: Agent | None = None) -> None:
+    def __init__(
+        self, path: Path | str, *, simulator: Agent | None = None, annotation: int = 0
+    ) -> None:
         self._found: dict[str, tuple[World, Task]] = {}
         for number, line in enumerate(_lines(Path(path)), 1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
-            world, task = _dialogue(line, where, simulator)
+            world, task = _dialogue(line, where, simulator, annotation)
             if task.task_id in self._found:
                 raise DataError(f"{where}: the id {task.task_id!r} comes twice")
             self._found[task.task_id] = (world, task)
@@ -94,11 +95,13 @@ def recorded_calls(messages: Sequence[Mapping[str, Any]]) -> tuple[RecordedCall,
     return tuple(found)
 
 
-def _dialogue(line: str, where: str, simulator: Agent | None) -> tuple[World, Task]:
+def _dialogue(
+    line: str, where: str, simulator: Agent | None, annotation: int
+) -> tuple[World, Task]:
     try:
         row = json.loads(line)
         key, messages, tools = str(row["uuid"]), list(row["messages"]), list(row["tools"])
-        checklist = cm2_checklist(row["checklists"][0])
+        checklist = cm2_checklist(row["checklists"][annotation])
         said = [each["content"] for each in messages if each["role"] == "user"]
         rules = next((each["content"] for each in messages if each["role"] == "system"), "")
         recorded = recorded_calls(messages)
@@ -113,7 +116,7 @@ def _dialogue(line: str, where: str, simulator: Agent | None) -> tuple[World, Ta
         for text, items in zip(said, padded, strict=True)
     )
     task = Task(
-        split=_split(key),
+        split=split_of(key),
         state={},
         requests=requests,
         gold_calls=tuple(each.call for each in recorded),
@@ -136,11 +139,6 @@ def _call(row: Mapping[str, Any]) -> ToolCall:
     if isinstance(arguments, str):
         arguments = json.loads(arguments)
     return ToolCall(id=str(row.get("id", "")), name=inner["name"], arguments=arguments)
-
-
-def _split(key: str) -> Split:
-    tenth = int(hashlib.blake2b(key.encode(), digest_size=8).hexdigest(), 16) % 10
-    return SPLITS[0] if tenth < 6 else SPLITS[1] if tenth < 8 else SPLITS[2]
 
 
 def _lines(path: Path) -> list[str]:

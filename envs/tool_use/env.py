@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.splits import as_split
-from turngym.envs.tool_use.calls import parse_call
+from turngym.envs.tool_use.calls import call_record, parse_call
 from turngym.envs.tool_use.expert import next_action
 from turngym.envs.tool_use.mcp_tools import McpServer
 from turngym.envs.tool_use.settings import settings_for
@@ -249,7 +249,7 @@ class ToolUse(TextEnv):
                 self._state, result = box.call(self._state, each)
             else:
                 result = ToolResult(code="refused", message=f"at most {MAX_CALLS} calls at once")
-            made.append(_made(each, result))
+            made.append(call_record(each, result))
             new.append(tool(result.content, each.id, each.name[:100]))
         bad = next((each.name for each in made if not each.ok), "")
         return self._finish_turn(tuple(new), calls=tuple(made), bad=bad and f"{bad[:100]} failed")
@@ -372,12 +372,6 @@ class ToolUse(TextEnv):
         place = (self._task_id, self._user.request, sorted(self._user.given), self._said)
         done = tuple(call.name for step in self._steps for call in step.calls)
         return digest((*place, done, self._state))
-
-
-def _made(call: ToolCall, result: ToolResult) -> CallMade:
-    """The record of a call; arguments that are not JSON, or huge, are left out."""
-    unread = result.code == "malformed_arguments"
-    return CallMade(name=call.name[:100], arguments={} if unread else call.arguments, ok=result.ok)
 
 
 def _unread(error: DataError) -> str:

@@ -75,7 +75,6 @@ class McpServer:
         self._idle: list[Session] = []
         self._tools: tuple[Tool, ...] | None = None
         self._lock = threading.Lock()
-        atexit.register(self.close)
 
     @property
     def label(self) -> str:
@@ -180,6 +179,8 @@ class McpServer:
         return session
 
     def _open(self) -> Session:
+        atexit.unregister(self.close)
+        atexit.register(self.close)
         session = Session(_for_sdk(self.target), self.label)
         run(session.open(self.timeout_s))
         return session

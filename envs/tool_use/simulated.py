@@ -81,7 +81,7 @@ class SimulatedTools(ToolBox):
         Raises:
             SimulatorFailure: no answer can be had, which is not the agent's fault.
         """
-        answer = self._answers.get(_key(call))
+        answer = self._answers.get(key) if (key := _key(call)) else None
         if answer is None or call.name not in self.tools:
             return super().call(state, call)
         return _after(state, call.name, call.arguments, answer), ToolResult(value=_data(answer))
@@ -144,9 +144,9 @@ def _line(name: str, arguments: Mapping[str, Any], answer: str) -> str:
 
 
 def _key(call: ToolCall) -> str:
-    """Equal for equal names and arguments, whatever the order of keys."""
+    """Equal for equal names and arguments, whatever the order of keys; '' for what is no JSON."""
     try:
-        return digest((call.name, json.loads(json.dumps(dict(call.arguments)))))
+        return digest((call.name, json.loads(json.dumps(dict(call.arguments), allow_nan=False))))
     except (TypeError, ValueError, RecursionError):
         return ""
 

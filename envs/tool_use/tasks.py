@@ -6,6 +6,7 @@ A world is data, tools and tasks, and the script of an expert who can do them.
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ __all__ = [
     "call",
     "gold_state",
     "item",
+    "split_of",
     "templates",
     "weighted",
 ]
@@ -125,6 +127,12 @@ def _built(template: Template, task_id: str, number: int) -> Task:
     split = _SPLIT_OF_TEN[number % 10]
     made = template.build(random.Random(task_id), split)
     return replace(made, task_id=task_id)
+
+
+def split_of(key: str) -> Split:
+    """The split of a task of a file, by its id alone: six of ten are train, two dev, two test."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+    return _SPLIT_OF_TEN[int(digest, 16) % 10]
 
 
 def templates(*builders: Callable[[random.Random, Split], Task]) -> dict[str, Template]:

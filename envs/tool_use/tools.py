@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import inspect
 import json
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
@@ -114,6 +116,13 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """By name where a module holds it, since a made-up argument class cannot be pickled."""
+        module = self.function.__module__ if inspect.isfunction(self.function) else ""
+        if getattr(sys.modules.get(module), self.name, None) is self:
+            return _tool_of, (module, self.name)
+        return object.__reduce_ex__(self, protocol)
+
     @property
     def signature(self) -> str:
         """The call as one short line, such as `lend(card, book)`."""
@@ -152,6 +161,10 @@ def tool(*, writes: bool = False) -> Callable[[Callable[..., Any]], Tool]:
         )
 
     return make
+
+
+def _tool_of(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
 
 
 class ToolBox:

@@ -22,6 +22,7 @@ from turngym import (
     cli_play,
     cli_report,
     cli_search,
+    cli_serve,
     cli_swe,
     cli_train,
 )
@@ -49,6 +50,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "diff": cli_report.diff,
     "export": cli_formats.export,
     "import": cli_formats.import_,
+    "serve": cli_serve.serve,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
@@ -62,6 +64,8 @@ First steps:
     turngym play turngym/WebShop-v0      try one yourself
 
     turngym train web_shop               train a small policy on the CPU
+
+    turngym report runs/web_shop         look at what happened
 
     turngym new env echo                 write your own
 

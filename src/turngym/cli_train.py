@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from turngym.envs.env import TextEnv
 from turngym.errors import ConfigError, DataError
 from turngym.types import Agent, Trajectory
+
+if TYPE_CHECKING:
+    from turngym.trainers.evaluate import Evaluation
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
 
@@ -69,7 +72,8 @@ def train(
         )
     try:
         names = ("success", "outcome")
-        drawn = draw_curves([RunFolder.open(folder)], folder / "curve.png", names=names)
+        run_folder = RunFolder.open(folder)
+        drawn = draw_curves([run_folder], folder / "curve.png", names=names, bands=False)
         typer.echo(f"curve: {drawn}")
     except ImportError as error:
         typer.echo(f"no picture: {error}")
@@ -128,15 +132,7 @@ def evaluate(
                 config=config.rollout,
                 on_episode=on_episode,
             )
-        statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
-        typer.echo(
-            f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
-            f"{found.turns:.1f} turns ({statuses})"
-        )
-        for rate in found.passes:
-            typer.echo(
-                f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks"
-            )
+        _print_evaluation(f"temperature {temperature:g}", found)
 
 
 def rollout(
@@ -218,22 +214,21 @@ def sft(
     from turngym.trainers.sft import SFTConfig
     from turngym.trainers.sft import sft as tune
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already: choose another --out")
+    _refuse_filled(out)
     config = load_recipe(recipe, overrides or [])
     policy = Policy.load(config.policy)
     with Progress(console=Console(stderr=True)) as progress:
         if source is not None:
             demos = _solved(source, policy.tokenizer)
         else:
-            bar = progress.add_task("demonstrations", total=episodes)
+            playing = progress.add_task("demonstrations", total=episodes)
             demos = demonstrate(
                 config.env.make,
                 policy.tokenizer,
                 episodes=episodes,
                 noise=noise,
                 seed=config.seed,
-                on_episode=lambda _: progress.advance(bar),
+                on_episode=lambda _: progress.advance(playing),
             )
         bar = progress.add_task("training", total=steps)
 
@@ -242,15 +237,15 @@ def sft(
             if (step + 1) % 50 == 0:
                 typer.echo(f"step {step + 1}/{steps}  loss {loss:.3f}")
 
-        losses = tune(
-            policy.model,
-            demos,
-            SFTConfig(steps=steps, seed=config.seed),
-            on_step=on_step,
-        )
-    policy.model.save_pretrained(out)
-    policy.tokenizer.save_pretrained(out)
+        settings = SFTConfig(steps=steps, seed=config.seed)
+        losses = tune(policy.model, demos, settings, on_step=on_step)
+    policy.export(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already: choose another --out")
 
 
 def _solved(source: Path, tokenizer: Any) -> list[Trajectory]:
@@ -266,6 +261,16 @@ def _solved(source: Path, tokenizer: Any) -> list[Trajectory]:
     if not found:
         raise DataError(f"{source} has no episode with success = true to imitate")
     return found
+
+
+def _print_evaluation(label: str, found: Evaluation) -> None:
+    statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
+    typer.echo(
+        f"{label}: success {found.success}, outcome {found.outcome}, {found.turns:.1f} turns "
+        f"({statuses})"
+    )
+    for rate in found.passes:
+        typer.echo(f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks")
 
 
 def _say_loading() -> None:

@@ -4,9 +4,9 @@
     ig_{i,t} = p_{t+1} - p_t                          for every turn but the last; log p if `logprob`
 
 The prompt of turn s holds all turns before it with what the environment answered to them; that of the
-first turn is the query. The last turn has no gain: nothing is asked after it. Where each exchange has
-an answer of its own (`Privileged.exchange_references`), gains are those of its turns about its answer,
-as if every exchange were an episode.
+first turn is the query. The last turn has no gain: nothing is asked after it. Where exchanges ask
+for different answers (`Privileged.exchange_references`), gains are those of a question's turns about its
+own answer, as if every question were an episode.
 
 Source: arXiv 2605.06200 equations 2 and 3, 2510.14967. `ig_space = "logprob"` and
 `baseline = "first_turn"` (no gain for the first turn) are the released A2TGPO code's. Several
@@ -80,7 +80,7 @@ def gains(levels: Tensor, cu_turns: Tensor, first_turn: bool) -> tuple[Tensor, T
 
     Args:
         levels: [K] level in the prompt of each turn; NaN where there is none.
-        cu_turns: [B+1] offsets of the episodes, or of the exchanges.
+        cu_turns: [B+1] offsets of the episodes, or of the questions in them.
         first_turn: the level after the first turn is the baseline, so that it has no gain.
     """
     following = torch.cat([levels[1:], levels.new_full((1,), torch.nan)])[: levels.shape[0]]
@@ -139,7 +139,9 @@ class InfoGain(Signal[InfoGainConfig]):
     def _answers(self, secret: Privileged, exchange: int) -> tuple[str, ...]:
         given = secret.references
         if secret.exchange_references:
-            given = (*secret.exchange_references[exchange : exchange + 1], ())[0]
+            given = ()
+            for answers in secret.exchange_references[: exchange + 1]:
+                given = given if answers is None else answers
         found = tuple(text for text in given if text.strip())
         return found[:1] if self.config.several == "first" else found
 
@@ -178,17 +180,16 @@ def _exchanges(secret: Privileged) -> int:
 
 
 def _spans(trajectories: Sequence[Trajectory], batch: TurnBatch) -> Tensor:
-    """Offsets of the turns that ask for one and the same answer: episodes, or their exchanges."""
-    traj, exchange = batch.traj_of_turn, batch.exchange_of_turn
-    split = torch.tensor(
-        [bool(t.privileged.exchange_references) for t in trajectories], device=batch.device
-    )
-    if batch.num_turns == 0 or not bool(split.any()):
-        return batch.cu_turns
-    begins = (traj[1:] != traj[:-1]) | (split[traj[1:]] & (exchange[1:] != exchange[:-1]))
-    starts = begins.nonzero().squeeze(1) + 1
-    ends = starts.new_tensor([batch.num_turns])
-    return torch.cat([starts.new_zeros(1), starts, ends])
+    """Offsets of the turns that are about one and the same question."""
+    starts, place = list[int](), 0
+    for trajectory in trajectories:
+        given, before = trajectory.privileged.exchange_references, -1
+        for turn in trajectory.turns:
+            new = any(answers is not None for answers in given[before + 1 : turn.exchange + 1])
+            if before < 0 or new:
+                starts.append(place)
+            before, place = turn.exchange, place + 1
+    return torch.tensor([*starts, place], device=batch.device)
 
 
 def _segments(trajectory: Trajectory) -> list[tuple[list[int], list[int]]]:

@@ -33,7 +33,7 @@ class Domain:
     scene: ToolBox = _NONE
     """Functions that set the scene and that assert, besides the tools."""
 
-    def toolbox(self, side: Requestor) -> ToolBox:
+    def toolbox(self, side: str) -> ToolBox:
         """The tools of one side."""
         return self.agent if side == "assistant" else self.user
 

@@ -1,4 +1,8 @@
-"""tau2-bench's mock domain: tasks and users for the agent, notifications for the user."""
+"""tau2-bench's mock domain: tasks and users for the agent, notifications for the user.
+
+One task wants its notification read, the end state that of the gold action alone, and gives the user nothing to
+write with: so completing a task is taken to read what notifies of it.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +50,12 @@ def get_users(state: State) -> list[dict[str, Any]]:
 
 @tool(writes=True)
 def update_task_status(state: State, task_id: str, status: Status) -> dict[str, Any]:
-    """Set the status of a task."""
+    """Set the status of a task; what notifies of a completed one counts as read."""
     task = _task(state, task_id)
     task["status"] = status
+    for each in state["notifications"].values():
+        if each["task_id"] == task_id and status == "completed":
+            each["status"] = "read"
     return task
 
 
@@ -58,11 +65,9 @@ def transfer_to_human_agents(state: State, summary: str) -> str:
     return "Transfer successful"
 
 
-@tool(writes=True)
+@tool()
 def check_notifications(state: State) -> list[dict[str, Any]]:
-    """The user's notifications; they count as read from now on."""
-    for each in state["notifications"].values():
-        each["status"] = "read"
+    """The user's notifications."""
     return list(state["notifications"].values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from turngym.envs.tool_use.tau2.phone_state import (
     app_of,
@@ -23,6 +23,7 @@ __all__ = [
     "assert_service_status",
     "break_apn_mms_setting",
     "break_apn_settings",
+    "break_vpn",
     "lock_sim_card",
     "remove_app_permission",
     "set_user_info",
@@ -30,6 +31,10 @@ __all__ = [
     "set_wifi_calling",
     "simulate_network_search",
     "turn_airplane_mode_on",
+    "turn_data_off",
+    "turn_data_saver_mode_on",
+    "turn_roaming_off",
+    "turn_roaming_on",
     "unseat_sim_card",
 ]
 
@@ -48,13 +53,39 @@ def set_user_location(state: State, abroad: bool) -> str:
     return "set"
 
 
-def _setter(name: str, **values: Any) -> Any:
-    def set_scene(state: State) -> str:
-        device_of(state).update(values)
-        return "set"
+@tool(writes=True)
+def turn_roaming_off(state: State) -> str:
+    """Set the scene: roaming is off on the phone."""
+    device_of(state).update(roaming_enabled=False)
+    return "set"
 
-    set_scene.__name__, set_scene.__doc__ = name, "Set the scene."
-    return tool(writes=True)(set_scene)
+
+@tool(writes=True)
+def turn_roaming_on(state: State) -> str:
+    """Set the scene: roaming is on on the phone."""
+    device_of(state).update(roaming_enabled=True)
+    return "set"
+
+
+@tool(writes=True)
+def turn_data_off(state: State) -> str:
+    """Set the scene: mobile data is off."""
+    device_of(state).update(data_enabled=False)
+    return "set"
+
+
+@tool(writes=True)
+def turn_data_saver_mode_on(state: State) -> str:
+    """Set the scene: data saver mode is on."""
+    device_of(state).update(data_saver_mode=True)
+    return "set"
+
+
+@tool(writes=True)
+def break_vpn(state: State) -> str:
+    """Set the scene: a VPN that makes everything slow."""
+    device_of(state).update(vpn_enabled_setting=True, vpn_connected=True, vpn_slow=True)
+    return "set"
 
 
 @tool(writes=True)
@@ -150,11 +181,11 @@ SET_UP = ToolBox(
         set_user_info, set_user_location, simulate_network_search, lock_sim_card,
         break_apn_settings, break_apn_mms_setting, turn_airplane_mode_on, unseat_sim_card,
         set_wifi_calling, remove_app_permission,
-        _setter("turn_roaming_off", roaming_enabled=False),
-        _setter("turn_roaming_on", roaming_enabled=True),
-        _setter("turn_data_off", data_enabled=False),
-        _setter("turn_data_saver_mode_on", data_saver_mode=True),
-        _setter("break_vpn", vpn_enabled_setting=True, vpn_connected=True, vpn_slow=True),
+        turn_roaming_off,
+        turn_roaming_on,
+        turn_data_off,
+        turn_data_saver_mode_on,
+        break_vpn,
     )
 )  # fmt: skip
 ASSERTIONS = ToolBox(

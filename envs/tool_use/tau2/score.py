@@ -6,23 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from turngym.envs.tool_use.conversation import SideCall
 from turngym.envs.tool_use.state import same_world
 from turngym.envs.tool_use.tau2.domains import Domain, function_result, start_state
-from turngym.envs.tool_use.tau2.tasks import EnvCall, Requestor, Tau2Task
+from turngym.envs.tool_use.tau2.tasks import EnvCall, Tau2Task
 from turngym.envs.tool_use.tools import State, ToolResult, call_all
 from turngym.rewards.tool_basis import Component, action_checks, basis_reward
 from turngym.rewards.tool_steps import communicated
 from turngym.types import ToolCall
 
-__all__ = ["SideCall", "Tau2Score", "gold_state", "replay", "score"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SideCall:
-    """A call and whose it is."""
-
-    side: Requestor
-    call: ToolCall
+__all__ = ["Tau2Score", "gold_state", "replay", "score"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

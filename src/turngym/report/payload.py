@@ -6,11 +6,12 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 from turngym.errors import DataError
-from turngym.report.curves import Curve, curves, merge
+from turngym.report.curves import Curve, curves, merge, points_of
 from turngym.report.folder import RunFolder, Stage
 from turngym.report.records import Card, Credits, Kept, card, record
 from turngym.report.tokens import token_text
@@ -45,21 +46,14 @@ class Library:
     """All runs of a report. Files that have not changed are not worked through again."""
 
     runs: Sequence[RunFolder]
-    _shelves: dict[tuple[int, str], tuple[Any, Shelf]] = field(default_factory=dict)
 
     def shelves(self) -> list[Shelf]:
         """One per file of trajectories."""
-        found = []
-        for number, run in enumerate(self.runs):
-            for stage in run.stages():
-                status = stage.path.stat()
-                stamp = (status.st_size, status.st_mtime_ns)
-                kept = self._shelves.get((number, stage.label))
-                if kept is None or kept[0] != stamp:
-                    kept = stamp, self._shelve(number, run, stage)
-                    self._shelves[number, stage.label] = kept
-                found.append(kept[1])
-        return found
+        return [
+            run.derived(stage, "shelf", partial(self._shelve, number, run, stage))
+            for number, run in enumerate(self.runs)
+            for stage in run.stages()
+        ]
 
     def head(self) -> dict[str, Any]:
         """Curves, settings and the list, for one JSON object."""
@@ -122,6 +116,7 @@ class Library:
     def _shelve(self, number: int, run: RunFolder, stage: Stage) -> Shelf:
         trajectories = run.trajectories(stage)
         credits = _credits(run, stage, trajectories)
+        points_of(run, stage)  # now, while the trajectories are in memory
         pairs = zip(trajectories, credits, strict=True)
         return Shelf(
             run=number,
@@ -210,11 +205,12 @@ def most_telling(shelves: Sequence[Shelf], count: int = TOKENS_FOR) -> list[froz
     return [frozenset(chosen[number]) for number in range(len(shelves))]
 
 
-def to_json(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def to_json(value: Any) -> bytes:
+    """Compact JSON; half characters, which some tokenizers leave behind, become question marks."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def compress(value: Any) -> bytes:
     """Gzipped JSON; the same bytes for the same value."""
-    return gzip.compress(to_json(value).encode("utf-8", "replace"), compresslevel=9, mtime=0)
+    return gzip.compress(to_json(value), compresslevel=9, mtime=0)

@@ -16,9 +16,8 @@ async function openDetail(card) {
   const record = await source.record(card);
   if (detail.card !== card) return; // another one was opened meanwhile
   detail.record = record;
-  const methods = record ? Object.keys(record.credits) : [];
-  if (!methods.includes(detail.method)) detail.method = record?.method || ownMethod(card) || methods[0] || "";
-  if (!methods.includes(detail.method)) detail.method = methods[0] ?? "";
+  const known = record ? methods(record) : [];
+  if (!known.includes(detail.method)) detail.method = known.find((name) => name === (record.method || ownMethod(card))) ?? known[0] ?? "";
   showDetail();
   byId("detail").scrollTop = 0;
 }
@@ -37,7 +36,7 @@ function showDetail() {
     headerOf(card, record),
     record.error && make("div", { class: "note mono" }, record.error),
     matrixOf(card, record),
-    colourBar(record),
+    methods(record).length || record.turns.some((turn) => turn.pieces) ? colourBar(record) : "",
     ...record.turns.map((turn, index) => turnOf(record, turn, index, scale)),
     record.closing.length ? make("section", { class: "turn" }, make("div", { class: "gutter" }, "end"), make("div", {}, record.closing.map(messageOf))) : "",
   );
@@ -55,10 +54,10 @@ function headerOf(card, record) {
     `outcome ${figure(card.outcome)}`, `${card.turns} turns`, `${card.tokens} tokens`, `quality ${card.quality}${record ? ` (${record.grade})` : ""}`,
     record && `${record.seconds.toFixed(1)} s`, record && `seed ${record.seed}`];
   const flags = record ? record.signals.map(([turn, kind, note]) => make("button", { class: "flag", type: "button", title: note, onclick: () => goToTurn(turn) }, `${kind.replaceAll("_", " ")} in turn ${turn + 1}`)) : [];
-  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card);
+  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card).sort((a, b) => (b.outcome ?? -9e9) - (a.outcome ?? -9e9));
   const links = siblings.map((other) => [" ", make("button", { class: "linkish", type: "button", onclick: () => jumpTo(other.key) }, `${other.episode.split("/").pop()}: ${figure(other.outcome)}`)]);
   return make("header", {}, make("h2", {}, card.task || card.episode),
-    make("p", { class: "facts" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
+    make("p", { class: "facts line" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
     flags, links.length ? make("p", { class: "facts" }, `group of ${siblings.length + 1}, others by outcome:`, links) : "");
 }
 
@@ -84,14 +83,15 @@ function matrixOf(card, record) {
     make("tbody", {}, rows.map((row) => line(row, row[0] === own ? "own" : "")), extra.map((row) => line(row, "input"))));
 }
 
+const methods = (record) => Object.keys(record.credits);
+
 function colourBar(record) {
-  const methods = Object.keys(record.credits);
   const choose = (name, values, current, change) => make("select", { "aria-label": name, onchange: (event) => { change(event.target.value); redraw(event.target.getAttribute("aria-label")); } },
     values.map(([value, label]) => make("option", { value, selected: value === current }, label)));
   const redraw = (label) => { const top = byId("detail").scrollTop; showDetail(); byId("detail").scrollTop = top; document.querySelector(`#detail select[aria-label="${label}"]`)?.focus(); };
   return make("div", { class: "colour" },
     make("label", {}, "colour by", choose("Colour by", Object.entries(COLOURS).map(([value, [label]]) => [value, label]), detail.colour, (value) => { detail.colour = value; })),
-    methods.length > 0 && make("label", {}, "of", choose("Method", methods.map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
+    methods(record).length > 0 && make("label", {}, "of", choose("Method", methods(record).map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
     make("span", { class: "soft" }, "\u2212 ", make("span", { class: "scale" }), " +"),
     make("span", { class: "soft" }, record.turns.some((turn) => turn.detail?.ratio) ? "struck through: masked out of the loss" : record.turns.some((turn) => turn.pieces) ? "ratios and masks were not kept for this one" : "tokens were not kept for this one"));
 }
@@ -144,7 +144,8 @@ function replyOf(record, turn, index, scale, credit) {
 }
 
 function callOf(call) {
-  return make("div", { class: "call" }, `${call.name}(${JSON.stringify(call.arguments, null, 1)})`);
+  const short = JSON.stringify(call.arguments);
+  return make("div", { class: "call" }, `${call.name}(${short.length < 90 ? short : JSON.stringify(call.arguments, null, 1)})`);
 }
 
 /** Coloured tokens; the box takes the focus and the arrow keys walk through it. */
@@ -181,7 +182,7 @@ function inspect(token) {
   if (!token) return byId("inspector").replaceChildren();
   const parts = [JSON.stringify(token.piece), `log-probability ${figure(token.logprob)}`, `advantage ${figure(token.advantage, true)}`];
   if (token.ratio !== null) parts.push(`ratio ${token.ratio.toFixed(4)} in [${figure(token.low)}, ${figure(token.high)}]`, `weight ${figure(token.weight)}`, `entropy ${figure(token.entropy)}`, token.trained ? "trained" : "masked");
-  byId("inspector").textContent = parts.join("   ");
+  byId("inspector").textContent = parts.join(" \u00b7 ");
 }
 
 function measuresOf(record, turn, index) {
@@ -190,6 +191,7 @@ function measuresOf(record, turn, index) {
   if (turn.reward !== null) parts.unshift(["turn reward", figure(turn.reward)]);
   if (turn.status !== "ok") parts.unshift(["status", turn.status]);
   if (turn.finish !== "stop") parts.push(["finish", turn.finish]);
+  if (turn.drops.length) parts.push(["forgets turns", turn.drops.map((number) => number + 1).join(", ")]);
   const kept = turn.detail;
   if (kept) parts.push(["clip range", `${figure(kept.low)} to ${figure(kept.high)}`]);
   if (kept?.ratio?.length) {
@@ -200,7 +202,7 @@ function measuresOf(record, turn, index) {
     const masked = kept.trained.filter((flag) => !flag).length;
     if (masked) parts.push(["masked tokens", masked]);
   }
-  parts.push(["tokens", turn.length]);
+  if (turn.length) parts.push(["tokens", turn.length]);
   return make("div", { class: "measures" }, parts.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))),
     turn.feedback && make("div", { class: "text" }, turn.feedback));
 }
