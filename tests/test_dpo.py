@@ -5,14 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from test_batch import trajectory, turn
+from test_train import quiet
 from turngym.agents.tiny import tiny_model
+from turngym.cli import app
 from turngym.errors import DataError
 from turngym.serial import dumps, loads
+from turngym.trainers import checkpoint
 from turngym.trainers.batch import collate
+from turngym.trainers.config import PolicyConfig, load_recipe
 from turngym.trainers.dpo import DPOConfig, dpo, dpo_loss, pairs, trajectory_logprobs
 from turngym.trainers.forward import policy_output
+from turngym.trainers.policy import Policy
+from turngym.trainers.train import train
 from turngym.types import EpisodeStatus
 
 
@@ -115,3 +122,55 @@ def test_groups_without_a_pair_are_refused_and_runs_are_not_mixed():
     other = [episode((1, 2), 1.0, fingerprint="a"), episode((1, 3), 0.0, fingerprint="b")]
     with pytest.raises(DataError, match="none|no group"):
         dpo(tiny_model(), other, DPOConfig())
+
+
+RECIPE = """
+steps = 1
+groups_per_step = 4
+group_size = 6
+[env]
+id = "test/Short-v0"
+[policy]
+path = "{path}"
+[policy.lora]
+rank = 2
+[sampling]
+max_new_tokens = 4
+[evaluation]
+episodes = 2
+[optimizer]
+learning_rate = 0
+"""
+
+
+def test_the_commands_learn_from_a_run_and_write_a_plain_model(tmp_path, tiny_path):
+    pytest.importorskip("peft")
+    recipe, played = tmp_path / "recipe.toml", tmp_path / "played"
+    recipe.write_text(RECIPE.format(path=tiny_path))
+
+    def say(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    train(load_recipe(str(recipe)), played, report=quiet)
+    done = say("dpo", recipe, "--from", played, "--out", tmp_path / "dpo", "--beta", "0.5")
+    assert done.exit_code == 0, done.output
+    assert "step 1/1" in done.output and "margin +0.0000" in done.output
+    plain = PolicyConfig(path=str(tmp_path / "dpo"))
+    after, before = Policy.load(plain).model, Policy.load(PolicyConfig(path=str(tiny_path))).model
+    assert any(
+        not torch.equal(a, b) for a, b in zip(after.parameters(), before.parameters(), strict=True)
+    )
+    saved = checkpoint.latest(played)
+    done = say("merge", recipe, "--checkpoint", saved, "--out", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    merged = Policy.load(PolicyConfig(path=str(tmp_path / "plain"))).model
+    for a, b in zip(merged.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(a, b)  # a run without a learning rate changes nothing
+
+    for words, message in (
+        (("dpo", recipe), "--from"),
+        (("dpo", recipe, "--from", tmp_path, "--out", tmp_path / "x"), "no run"),
+        (("dpo", recipe, "--from", played, "--out", tmp_path / "dpo"), "exists already"),
+    ):
+        refused = say(*words)
+        assert refused.exit_code == 2 and message in refused.output

@@ -24,7 +24,9 @@ from turngym.formats import (
     to_pair,
     to_row,
 )
+from turngym.report.records import Kept, card, record
 from turngym.serial import read_jsonl
+from turngym.triage import TAXONOMY, triage
 from turngym.types import (
     Completion,
     EpisodeStatus,
@@ -136,6 +138,18 @@ trajectories = st.builds(
 
 def through_json(data):
     return json.loads(json.dumps(data, allow_nan=False))
+
+
+@settings(deadline=None, max_examples=40)
+@given(trajectories)
+def test_triage_and_report_take_any_trajectory(trajectory):
+    found = triage(trajectory)
+    assert 0 <= found.score <= 100
+    last = max(len(trajectory.turns) - 1, 0)
+    assert all(0 <= s.turn <= last and s.kind in TAXONOMY[s.category] for s in found.signals)
+    assert card(trajectory, {}).quality == found.score
+    shown = record(trajectory, Kept(credits={}), lambda token: f"#{token}")
+    assert len(through_json(dataclasses.asdict(shown))["turns"]) == len(trajectory.turns)
 
 
 @settings(deadline=None, max_examples=40)

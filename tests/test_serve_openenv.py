@@ -29,8 +29,8 @@ class Count(TextEnv):
         self.number, self.right = int(self.np_random.integers(0, 1000)), 0
         return (user(f"The first number is {self.number}."),), {"task_id": f"from-{self.number}"}
 
-    def step(self, reply):
-        if reply.content != str(self.number + 1):
+    def step(self, action):
+        if action.content != str(self.number + 1):
             return (user("No."),), 0.0, False, False, {"status": "invalid_action"}
         self.number, self.right = self.number + 1, self.right + 1
         done = self.right == 3

@@ -179,6 +179,17 @@ def test_more_steps_are_refused_where_the_first_ones_would_have_been_others(
         train(config(model, steps=9), run, resume=True, report=quiet)
 
 
+def test_a_resume_with_other_threads_says_that_bytes_will_differ(model, finished, tmp_path):
+    run, said, before = copy_of(finished, tmp_path / "run"), [], torch.get_num_threads()
+    cut(run / "checkpoints" / "step-000005" / "optimizer.pt")
+    try:
+        torch.set_num_threads(before + 1)
+        train(config(model), run, resume=True, report=said.append)
+    finally:
+        torch.set_num_threads(before)
+    assert f"{before} threads, cpu, now" in said[2] and f"{before + 1} threads" in said[2]
+
+
 def test_checkpoints_may_be_asked_for_more_often_when_a_run_is_resumed(model, finished, tmp_path):
     run = copy_of(finished, tmp_path / "run")
     cut(run / "checkpoints" / "step-000005" / "optimizer.pt")

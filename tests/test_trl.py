@@ -32,10 +32,10 @@ class Letters(TextEnv):
         self.start, self.steps = int(self.np_random.integers(0, 9)), 0
         return (user(f"begin {self.start}"),), {}
 
-    def step(self, reply):
+    def step(self, action):
         self.steps += 1
-        own = float(ord((reply.content or "a")[0]) % 7)
-        info = {"turn_reward": own, "outcome": float(len(reply.content) % 5)}
+        own = float(ord((action.content or "a")[0]) % 7)
+        info = {"turn_reward": own, "outcome": float(len(action.content) % 5)}
         return (user("more"),), 0.0, self.steps == 3, False, info
 
 
@@ -125,10 +125,10 @@ def test_two_steps_train_with_an_advantage_for_each_turn(trl, letters, tmp_path)
 
 
 class Fragile(Letters):
-    def step(self, reply):
+    def step(self, action):
         if self.start % 2:
             raise RuntimeError("fell over")
-        return super().step(reply)
+        return super().step(action)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -40,12 +40,12 @@ class Steps(TextEnv):
         self.scale = float(self.np_random.normal())
         return (user("begin"),), {}
 
-    def step(self, reply):
+    def step(self, action):
         self.left -= 1
-        own = self.scale * len(reply.content)
+        own = self.scale * len(action.content)
         info = {"turn_reward": own}
         if self.left <= 0:
-            info["outcome"] = float(len(reply.content) % 3)
+            info["outcome"] = float(len(action.content) % 3)
         return (user("go on"),), 0.0, self.left <= 0, False, info
 
 
@@ -261,7 +261,7 @@ def test_the_agent_loop_stops_at_the_response_length(core, steps):
 
 
 class Broken(Steps):
-    def step(self, reply):
+    def step(self, action):
         raise RuntimeError("the environment fell over")
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "latest",
     "load_optimizer",
     "load_signals",
+    "numerics",
     "read_state",
     "save",
     "tidy",
@@ -49,8 +50,16 @@ class State:
     config_hash: str
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of every other file of the checkpoint, by its name there."""
+    numerics: str = ""
+    """What the last bits of a number depend on: version of torch, threads, device."""
     turngym: str = __version__
     format_version: int = CHECKPOINT_FORMAT
+
+
+def numerics(device: torch.device) -> str:
+    """What the last bits of a number depend on, in this process."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {name}"
 
 
 def save(

@@ -132,6 +132,9 @@ class _Training:
         if self.config.rollout.max_staleness:
             self.explorer.recall(self.reached)
         self.report(f"resumed at step {self.reached} from {saved}")
+        before, now = checkpoint.read_state(saved).numerics, checkpoint.numerics(self.policy.device)
+        if before and before != now:
+            self.report(f"the run had {before}, now {now}: it goes on, but not to the same bytes")
 
     def go_on(self) -> Run:
         """All remaining steps, between the evaluations before and after."""
@@ -242,7 +245,11 @@ class _Training:
         self.explorer.settle()  # what was played ahead belongs to the checkpoint
         self.policy.publish(self.reached)
         optimizer = self.optimizer.state_dict()
-        state = checkpoint.State(step=self.reached, config_hash=self.run.config_hash)
+        state = checkpoint.State(
+            step=self.reached,
+            config_hash=self.run.config_hash,
+            numerics=checkpoint.numerics(self.policy.device),
+        )
 
         def write() -> None:
             assert self.suite is not None

@@ -67,7 +67,17 @@ class ConversationalQA(TextEnv):
     """
 
     shared: ClassVar[frozenset[str]] = frozenset(
-        {"settings", "source", "retriever", "tools", "success_at", "_ids", "_allowed", "_compare"}
+        {
+            "settings",
+            "source",
+            "retriever",
+            "_own_retriever",
+            "tools",
+            "success_at",
+            "_ids",
+            "_allowed",
+            "_compare",
+        }
     )
 
     def __init__(
@@ -82,9 +92,8 @@ class ConversationalQA(TextEnv):
         super().__init__()
         self.settings = settings_for(size, settings)
         self.source = source if source is not None else open_source(self.settings)
-        self.retriever = (
-            retriever if retriever is not None else open_retriever(self.settings, self.source)
-        )
+        self._own_retriever = retriever
+        self.retriever = self._retriever("train")
         self._compare = comparison(self.settings.answer, grader)
         self.success_at = self.settings.success_at
         asks = self.settings.mixed_initiative
@@ -121,6 +130,7 @@ class ConversationalQA(TextEnv):
             UnknownNameError: unknown task.
         """
         split, task = self._choose(options or {})
+        self.retriever = self._retriever(split)
         self._progress = Progress(task_id=task.id)
         settings = self.settings
         rules = protocol.rules(
@@ -222,6 +232,10 @@ class ConversationalQA(TextEnv):
         if self.settings.mixed_initiative:
             return questions
         return tuple(question for question in questions if question.kind is Kind.ANSWER)
+
+    def _retriever(self, split: Split) -> Retriever:
+        own = self._own_retriever
+        return own if own is not None else open_retriever(self.settings, self.source, split)
 
     def _choose(self, options: Mapping[str, Any]) -> tuple[Split, Task]:
         for name in options:

@@ -9,7 +9,7 @@ from pathlib import Path
 from turngym.envs.conversational_qa.conversations import InventedSource
 from turngym.envs.conversational_qa.loaders import load
 from turngym.envs.conversational_qa.settings import ConversationalQASettings
-from turngym.envs.conversational_qa.tasks import Source
+from turngym.envs.conversational_qa.tasks import Source, Split
 from turngym.envs.retrieval.batched import Batched
 from turngym.envs.retrieval.bm25 import BM25
 from turngym.envs.retrieval.client import SearchServer
@@ -46,22 +46,27 @@ def _source(settings: ConversationalQASettings) -> Source:
     )
 
 
-def open_retriever(settings: ConversationalQASettings, source: Source) -> Retriever:
+def open_retriever(settings: ConversationalQASettings, source: Source, split: Split) -> Retriever:
     """A server, an index of the user's corpus (cached on disk) or of the source's own passages.
+
+    In the invented world only passages of `split` are found, so that no search that fails in
+    training shows an entity of another one.
 
     Raises:
         ConfigError: the source brings no passages and no corpus or server is named.
         DataError: the corpus or the recording is missing or malformed.
     """
     with _opening:
-        return _retriever(settings, source)
+        return _retriever(settings, source, split)
 
 
-def _retriever(settings: ConversationalQASettings, source: Source) -> Retriever:
+def _retriever(settings: ConversationalQASettings, source: Source, split: Split) -> Retriever:
     if settings.server is not None:
         retriever: Retriever = _server(settings.server)
     elif settings.corpus is not None:
         retriever = _corpus_index(settings.corpus, settings.cache)
+    elif isinstance(source, InventedSource):
+        retriever = _world_index(source, split)
     elif source.passages:
         retriever = _own_index(source)
     else:
@@ -92,6 +97,11 @@ def _recording(path: Path, retriever: Retriever) -> Recording:
 @functools.lru_cache(maxsize=8)
 def _corpus_index(corpus: Path, cache: Path | None) -> BM25:
     return BM25.of_file(corpus, cache)
+
+
+@functools.lru_cache(maxsize=32)
+def _world_index(source: InventedSource, split: Split) -> BM25:
+    return BM25(source.passages_of(split), heap_bytes=64_000_000)
 
 
 @functools.lru_cache(maxsize=8)

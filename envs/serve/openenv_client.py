@@ -49,14 +49,14 @@ class OpenEnvEnv(TextEnv):
         self.tools = tuple(result.observation.get("tools", ()))
         return _messages(result.observation), _told(result)
 
-    def step(self, reply: Message) -> StepResult:
+    def step(self, action: Message) -> StepResult:
         """One action."""
-        action = self._action(reply)
-        if action is None:
+        sent = self._action(action)
+        if sent is None:
             info = {"status": "invalid_action"}
             return (user("An action is a JSON object."),), 0.0, False, False, info
-        result = self._ask("step", action)
-        self._actions.append(action)
+        result = self._ask("step", sent)
+        self._actions.append(sent)
         told = _told(result)
         truncated = bool(told.pop("truncated", False))
         told.pop("terminated", None)

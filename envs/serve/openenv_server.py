@@ -72,7 +72,7 @@ class Served(Environment):  # type: ignore[misc]
         said = {"role": "assistant", **action.model_dump(include={"content", "tool_calls"})}
         messages, reward, terminated, truncated, info = self.env.step(message_from(said))
         self._state.step_count += 1
-        told = {
+        told: dict[str, Any] = {
             name: info[name]
             for name in ("outcome", "success", "status", "feedback", "turn_reward", "rewards")
             if name in info

@@ -214,22 +214,21 @@ def sft(
     from turngym.trainers.sft import SFTConfig
     from turngym.trainers.sft import sft as tune
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already: choose another --out")
+    _refuse_filled(out)
     config = load_recipe(recipe, overrides or [])
     policy = Policy.load(config.policy)
     with Progress(console=Console(stderr=True)) as progress:
         if source is not None:
             demos = _solved(source, policy.tokenizer)
         else:
-            bar = progress.add_task("demonstrations", total=episodes)
+            playing = progress.add_task("demonstrations", total=episodes)
             demos = demonstrate(
                 config.env.make,
                 policy.tokenizer,
                 episodes=episodes,
                 noise=noise,
                 seed=config.seed,
-                on_episode=lambda _: progress.advance(bar),
+                on_episode=lambda _: progress.advance(playing),
             )
         bar = progress.add_task("training", total=steps)
 
@@ -238,15 +237,15 @@ def sft(
             if (step + 1) % 50 == 0:
                 typer.echo(f"step {step + 1}/{steps}  loss {loss:.3f}")
 
-        losses = tune(
-            policy.model,
-            demos,
-            SFTConfig(steps=steps, seed=config.seed),
-            on_step=on_step,
-        )
-    policy.model.save_pretrained(out)
-    policy.tokenizer.save_pretrained(out)
+        settings = SFTConfig(steps=steps, seed=config.seed)
+        losses = tune(policy.model, demos, settings, on_step=on_step)
+    policy.export(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already: choose another --out")
 
 
 def _solved(source: Path, tokenizer: Any) -> list[Trajectory]:

@@ -119,7 +119,7 @@ class TurnCreditMixin:
         self, *args: Any, turns: TurnRollout, credit: CreditSettings | None = None, **kwargs: Any
     ) -> None:
         self._turns, self._credit = turns, credit_method(credit or CreditSettings())
-        super().__init__(*args, rollout_func=turns, reward_funcs=[outcome], **kwargs)
+        super().__init__(*args, rollout_func=turns, reward_funcs=[outcome], **kwargs)  # type: ignore[call-arg]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
@@ -152,7 +152,7 @@ def environment_class(env_id: str, settings: Mapping[str, Any] | None = None) ->
     options = dict(settings or {})
     env = make(env_id, **options)
     env.reset(seed=0)
-    schemas = [dict(tool.get("function", tool)) for tool in env.tools] or [SAY]
+    schemas = [dict(tool.get("function", tool)) for tool in env.tools] or [dict(SAY)]
     env.close()
     members: dict[str, Any] = {schema["name"]: _method(schema) for schema in schemas}
     taken = {"reset", "get_reward"} & set(members)

@@ -30,7 +30,7 @@ from turngym.types import Completion, Context, Sampling, Trajectory, Turn
 __all__ = ["ServerAgent", "TurngymAgentLoop", "TurngymOutput", "dataset_rows", "output_of"]
 
 
-class TurngymOutput(AgentLoopOutput):
+class TurngymOutput(AgentLoopOutput):  # type: ignore[misc]  # verl has no types
     """An episode for verl, with a reward for each token instead of one at the end."""
 
     token_rewards: list[float]
@@ -38,7 +38,7 @@ class TurngymOutput(AgentLoopOutput):
 
     def as_dict(self) -> dict[str, Any]:
         """The columns that verl stores."""
-        fields = super().as_dict()
+        fields: dict[str, Any] = super().as_dict()
         fields["rm_scores"] = torch.tensor(fields.pop("token_rewards"), dtype=torch.float32)
         return fields
 

@@ -72,6 +72,8 @@ class TurnRecord:
     temperature: float
     version: int
     """Of the policy."""
+    drops: tuple[int, ...]
+    """Numbers of turns whose texts later prompts show empty."""
     opens: bool
     """Opens a segment: the prompt did not extend the tokens before."""
     detail: Mapping[str, Any] | None
@@ -182,6 +184,7 @@ def _turn(
         length=len(completion.reply_ids),
         temperature=completion.temperature,
         version=completion.policy_version,
+        drops=turn.drops,
         opens=completion.opens_segment,
         detail=detail if pieces or not detail else {n: detail[n] for n in ("low", "high")},
         token_credit=credit if pieces else None,

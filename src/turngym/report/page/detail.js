@@ -191,6 +191,7 @@ function measuresOf(record, turn, index) {
   if (turn.reward !== null) parts.unshift(["turn reward", figure(turn.reward)]);
   if (turn.status !== "ok") parts.unshift(["status", turn.status]);
   if (turn.finish !== "stop") parts.push(["finish", turn.finish]);
+  if (turn.drops.length) parts.push(["forgets turns", turn.drops.map((number) => number + 1).join(", ")]);
   const kept = turn.detail;
   if (kept) parts.push(["clip range", `${figure(kept.low)} to ${figure(kept.high)}`]);
   if (kept?.ratio?.length) {
