@@ -99,6 +99,16 @@ FAMILIES.add(
         steps=180,
     ),
 )
+FAMILIES.add(
+    "tool_use",
+    Family(
+        env_id="turngym/ToolUse-v0",
+        settings={"size": "demo"},
+        start="web_shop",
+        noise=0.6,  # it breaks each rule more often than it keeps it
+        steps=500,
+    ),
+)
 
 # Environments whose words the tokenizer knows, with a checkpoint or without.
 _SPOKEN: tuple[tuple[str, dict[str, Any], int], ...] = (

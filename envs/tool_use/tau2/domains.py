@@ -95,7 +95,7 @@ def start_state(domain: Domain, task: Tau2Task) -> State:
     Raises:
         DataError: the scene cannot be set.
     """
-    state = _merged(domain.state, task.data)
+    state: State = _merged(domain.state, task.data)
     for each in task.set_up:
         state = _done(domain, state, each)
     for message in task.history:
