@@ -4,9 +4,9 @@ OUT ?= runs/web_shop
 PYTEST_ARGS ?=
 STAMP := $(VENV)/.stamp
 BENCHMARKS ?= web_shop conversational_qa emotional_support credit/cpu first_light
-NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl
+NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl and not served and not browser
 
-.PHONY: help setup check test train bench wheel clean
+.PHONY: help setup check test train bench docs wheel clean
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -33,5 +33,8 @@ wheel: $(STAMP)  ## build wheel and sdist, install the wheel elsewhere and test 
 bench: $(STAMP)  ## the benchmarks, one after the other (results in benchmarks/results)
 	for script in $(BENCHMARKS); do $(VENV)/bin/python benchmarks/$$script.py || exit 1; done
 
+docs: $(STAMP)  ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 clean:  ## remove what the targets made, .venv included
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from turngym.agents.render import Renderer
-from turngym.types import Completion, Context, Message, Sampling
+from turngym.types import Completion, Context, Message, Sampling, Trajectory, Turn
 
-__all__ = ["DemonstratingAgent"]
+__all__ = ["DemonstratingAgent", "with_ids"]
 
 
 class DemonstratingAgent:
@@ -23,12 +24,34 @@ class DemonstratingAgent:
         reply = self._script(context)
         if isinstance(reply, str):
             reply = Message(role="assistant", content=reply)
-        prompt = self._renderer.prompt(context)
-        ids = self._renderer.reply(reply)
-        return Completion(
-            message=reply,
-            new_prompt_ids=prompt.new_ids,
-            reply_ids=ids,
-            reply_logprobs=array("f", [0.0]) * len(ids),
-            opens_segment=prompt.opens_segment,
+        return _spoken(self._renderer, context, reply)
+
+
+def with_ids(trajectory: Trajectory, tokenizer: Any) -> Trajectory:
+    """The same episode with the ids a policy would have sampled, ready for fine-tuning.
+
+    For episodes of people, scripts and endpoints; ids that are there already are made anew.
+
+    Raises:
+        ConfigError: the chat template refuses the conversation.
+    """
+    renderer = Renderer(tokenizer)
+    turns: tuple[Turn, ...] = ()
+    for turn in trajectory.turns:
+        context = Context(
+            episode=trajectory.episode, tools=trajectory.tools, turns=turns, new=turn.seen
         )
+        completion = _spoken(renderer, context, turn.completion.message)
+        turns = (*turns, replace(turn, completion=completion))
+    return replace(trajectory, turns=turns)
+
+
+def _spoken(renderer: Renderer, context: Context, reply: Message) -> Completion:
+    prompt, ids = renderer.prompt(context), renderer.reply(reply)
+    return Completion(
+        message=reply,
+        new_prompt_ids=prompt.new_ids,
+        reply_ids=ids,
+        reply_logprobs=array("f", [0.0]) * len(ids),
+        opens_segment=prompt.opens_segment,
+    )

@@ -30,7 +30,7 @@ class TokenHTTPAgent:
         model: as the server calls it.
         tokenizer: of that model, with its chat template.
         limit: most tokens of prompt and reply, the server's `--max-model-len`.
-        seeded: send each turn's seed, so that the server can repeat its draw.
+        seeded: send each turn's seed; see `VLLMAgent`.
         logprobs_at_temperature: see `HTTPAgent`.
         api_key, transport, retries: see `HTTPAgent`; the transport is aiohttp by default.
         parse: reply text to Message.
@@ -43,7 +43,7 @@ class TokenHTTPAgent:
         tokenizer: Any,
         *,
         limit: int,
-        seeded: bool = True,
+        seeded: bool = False,
         logprobs_at_temperature: bool = False,
         api_key: str | None = None,
         transport: Transport | None = None,
@@ -108,4 +108,5 @@ class TokenHTTPAgent:
             ids=answer.reply_ids,
             logprobs=array("f") if logprobs is None else logprobs,
             finish_reason=answer.finish_reason,
+            text=answer.message.content,
         )

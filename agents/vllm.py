@@ -34,8 +34,9 @@ class VLLMAgent:
     Args:
         model: folder or name of a Hugging Face model.
         tokenizer: with a chat template; None: the model's own.
-        seeded: sample each turn with its own seed. vLLM draws such replies one by one; the same
-            seed in another batch may still give other numbers, and so another reply.
+        seeded: sample each turn with its own seed, which is slower: vLLM then draws row by row. The
+            same seed in another batch may still give slightly other numbers, and so another reply.
+            vLLM 0.32 on a CPU dies of it when a prompt is read in several pieces.
         transfer: how `load` brings weights to the engine: `files` in main memory (/dev/shm), or
             `cuda_ipc` on the same GPU (untested until a GPU runs it).
         parse: reply text to Message.
@@ -51,7 +52,7 @@ class VLLMAgent:
         model: str | Path,
         tokenizer: Any = None,
         *,
-        seeded: bool = True,
+        seeded: bool = False,
         transfer: Transfer = "files",
         parse: Callable[[str], Message] = parse_hermes,
         **options: Any,
@@ -62,7 +63,7 @@ class VLLMAgent:
             tokenizer = AutoTokenizer.from_pretrained(model)
         if transfer == "cuda_ipc":
             options.setdefault("weight_transfer_config", {"backend": "ipc"})
-        self.tokenizer, self._seeded, self._transfer = tokenizer, seeded, transfer
+        self.tokenizer, self.seeded, self._transfer = tokenizer, seeded, transfer
         self._folder: Path | None = None
         self.engine = Engine(model, **options)
         self._chat = TokenChat(tokenizer, self.engine.limit, parse=parse)
@@ -86,23 +87,28 @@ class VLLMAgent:
             request.ids,
             replace(sampling, max_new_tokens=request.max_new_tokens),
             stop_ids=self._stop_ids,
-            seed=seed if self._seeded else None,
+            seed=seed if self.seeded else None,
         )
         if sampling.top_p < 1 or sampling.top_k:
             sampled = replace(sampled, logprobs=sampled.logprobs[:0])
         return self._chat.completion(request, sampled, sampling, time.perf_counter() - began)
 
     def load(self, model: Any, version: int) -> None:
-        """Sample from the weights of `model` (a transformers model) from now on."""
-        if self._transfer == "cuda_ipc":
+        """Sample from the weights of `model` from now on: a transformers model, or one with PEFT
+        adapters, of which only the adapters travel."""
+        adapted = hasattr(model, "peft_config")
+        if self._transfer == "cuda_ipc" and not adapted:
             self.engine.change(lambda llm: asyncio.to_thread(send_weights, llm, model), version)
             return
         memory = Path("/dev/shm")
         folder = Path(
             tempfile.mkdtemp(prefix="turngym-weights-", dir=memory if memory.is_dir() else None)
         )
-        model.save_pretrained(folder, safe_serialization=True)
-        self.engine.reload(folder, version)
+        model.save_pretrained(folder)
+        if adapted:
+            self.load_lora(folder, version)
+        else:
+            self.engine.reload(folder, version)
         self._replace_folder(folder)
 
     def load_lora(self, folder: str | Path, version: int) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/conversational_qa.py                   # 1,000 and 100,000 passages, about 30 s
     python benchmarks/conversational_qa.py --sizes 1000000   # a million passages, a minute or two
+    python benchmarks/conversational_qa.py --sizes --dense 10000 100000   # the approximate index
 
 Prints the figures and writes them to benchmarks/results/conversational_qa.json. The peer of the index is
 bm25s (pip install bm25s; left out when missing), with the same formula, k1, b, tokens and 10 hits, after a
@@ -17,7 +18,10 @@ import platform
 import random
 import resource
 import shutil
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +30,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import turngym
 from turngym.agents.scripted import ScriptedAgent
 from turngym.envs.conversational_qa.expert import expert
+from turngym.envs.retrieval.approximate import Approximate
+from turngym.envs.retrieval.batched import Batched
 from turngym.envs.retrieval.bm25 import BM25
+from turngym.envs.retrieval.client import SearchServer
+from turngym.envs.retrieval.passages import Hit, Passage, Retriever
+from turngym.envs.retrieval.vectors import Dense
 from turngym.trainers.episode import Group, RolloutConfig
 from turngym.trainers.rollout import rollout
 
@@ -170,18 +181,109 @@ def stepping(env: turngym.TextEnv, ids: Sequence[str]) -> dict[str, float]:
     }
 
 
+def through_a_server(episodes: int = 512) -> dict[str, Any]:
+    """The same episodes when searches go through a server, one by one and in shared requests."""
+    env = turngym.make("turngym/ConversationalQA-v0")
+    groups = [Group(key=id, task_id=id, seed=0) for id in env.tasks("train")[:episodes]]
+    agent = ScriptedAgent(lambda context: expert(context.messages))
+    requests: list[int] = []
+
+    class Counting(SearchServer):
+        def search(self, queries: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
+            requests.append(len(queries))
+            return super().search(queries, k)
+
+    def play(retriever: Retriever) -> dict[str, float]:
+        requests.clear()
+        start = time.perf_counter()
+        played = rollout(
+            lambda: turngym.make("turngym/ConversationalQA-v0", retriever=retriever),
+            agent,
+            groups,
+            RolloutConfig(concurrency=episodes),
+        )
+        seconds = time.perf_counter() - start
+        assert all(trajectory.success for trajectory in played)
+        turns = sum(len(trajectory.turns) for trajectory in played)
+        return {
+            "rollout_steps_per_s": round(turns / seconds),
+            "requests": len(requests),
+            "largest_request": max(requests),
+        }
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus.jsonl"
+        with corpus.open("w", encoding="utf-8") as file:
+            for passage in env.unwrapped.source.passages:
+                file.write(json.dumps({"id": passage.id, "contents": passage.contents}) + "\n")
+        command = [sys.executable, "-m", "turngym", "serve-search", str(corpus)]
+        command += ["--port", str(port), "--cache", folder]
+        server = subprocess.Popen(command, stderr=subprocess.PIPE)
+        try:
+            server.stderr.readline()  # it says when the index is there
+            client = Counting(f"http://127.0.0.1:{port}/retrieve", attempts=8, backoff_s=0.1)
+            client.search(["warm"], 1)
+            return {"one by one": play(client), "shared": play(Batched(client))}
+        finally:
+            server.terminate()
+            server.communicate(timeout=10)
+
+
+def dense_figures(size: int, dimensions: int = 256) -> dict[str, Any]:
+    """The approximate index against the exact one on the same vectors: recall of its 10 hits.
+
+    Vectors lie in clusters, as embeddings of sentences do; queries are vectors of the corpus with
+    noise. Independent random vectors would be harder than any real corpus.
+    """
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(size // 100, dimensions))
+    table = centres[rng.integers(len(centres), size=size)] + 0.7 * rng.normal(
+        size=(size, dimensions)
+    )
+    asked = table[rng.integers(size, size=200)] + 0.3 * rng.normal(size=(200, dimensions))
+    texts = [Passage(id=str(number), text="") for number in range(size)]
+
+    def of_queries(names: Sequence[str]) -> np.ndarray:
+        return asked[[int(name) for name in names]].astype(np.float32)
+
+    exact = Dense(texts, lambda _: table.astype(np.float32), of_queries)
+    start = time.perf_counter()
+    index = Approximate(texts, lambda _: table.astype(np.float32), of_queries)
+    built = time.perf_counter() - start
+    names = [str(number) for number in range(len(asked))]
+    golds, found = exact.search(names, HITS), index.search(names, HITS)
+    shared = [
+        len({hit.passage.id for hit in gold} & {hit.passage.id for hit in hits}) / HITS
+        for gold, hits in zip(golds, found, strict=True)
+    ]
+    return {
+        "dimensions": dimensions,
+        "recall_of_exact": round(statistics.fmean(shared), 4),
+        "build_s": round(built, 1),
+        "approximate": latency(lambda name: index.search([name], HITS), names),
+        "exact": latency(lambda name: exact.search([name], HITS), names),
+    }
+
+
 def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 100_000])
+    parser.add_argument("--dense", type=int, nargs="*", default=[10_000])
     arguments = parser.parse_args()
     result: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"index": {}}
     result["machine"] = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
     result["date"] = datetime.now(UTC).date().isoformat()
-    result["versions"] = {name: version(name) for name in ("turngym", "tantivy")}
+    result["versions"] = {name: version(name) for name in ("turngym", "tantivy", "usearch")}
     result["environment"] = {name or "default": steps_per_second(name) for name in (None, "demo")}
+    result["through_a_server"] = through_a_server()
+    for size in arguments.dense:
+        result.setdefault("dense", {})[str(size)] = dense_figures(size)
     for size in arguments.sizes:
         result["index"][str(size)] = index_figures(size)
     result["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

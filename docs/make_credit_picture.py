@@ -101,7 +101,7 @@ def main() -> None:
         "critic's value": batch.turn_columns["values"],
     }
     order = (
-        *("grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline"),
+        *("grpo", "rloo", "raft", "reinforce_pp", "reinforce_pp_baseline"),
         *("gigpo", "mapo", "igpo", "a2tgpo", "oprl", "spa"),
         *("gae_turn", "gae_token", "gae_bilevel"),
     )

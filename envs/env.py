@@ -93,6 +93,9 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     """Names of attributes that all forks share because no step changes them: catalogues, indexes."""
     success_at: float = 1.0
     """Outcome from which an episode counts as solved."""
+    turn_rewards: bool | None = None
+    """Whether steps give `turn_reward`; None where it depends. False lets a run that could learn
+    from nothing else be refused before it begins."""
     max_turns: int | None = None
     """After this many steps an unfinished episode is truncated."""
 
@@ -166,6 +169,14 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks in `split`; empty when tasks are drawn from the seed alone."""
+        return ()
+
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """Replies that the present state takes, for a person who plays; `...` stands for words.
+
+        Empty where any words do. Tools need no mention: their schemas say how they are called.
+        """
         return ()
 
     @property

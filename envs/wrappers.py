@@ -70,6 +70,11 @@ class Wrapper(TextEnv):
         return self.env.success_at
 
     @property
+    def turn_rewards(self) -> bool | None:  # type: ignore[override]
+        """As the inner environment; a wrapper that scores turns says True."""
+        return self.env.turn_rewards
+
+    @property
     def privileged(self) -> Privileged:
         """As the inner environment."""
         return self.env.privileged
@@ -82,6 +87,11 @@ class Wrapper(TextEnv):
     def tasks(self, split: str = "train") -> Sequence[str]:
         """As the inner environment."""
         return self.env.tasks(split)
+
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """As the inner environment."""
+        return self.env.legal_actions
 
     @property
     def has_expert(self) -> bool:

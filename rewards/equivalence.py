@@ -18,7 +18,7 @@ from turngym.rewards.match import exact_match
 from turngym.seeding import derive
 from turngym.types import Agent, Context, Sampling, system, user
 
-__all__ = ["MASTER_KEYS", "ProbeReport", "has_content", "judged_equal", "probe"]
+__all__ = ["MASTER_KEYS", "ProbeReport", "asked_equal", "has_content", "judged_equal", "probe"]
 
 MASTER_KEYS = (
     " ",
@@ -85,7 +85,7 @@ def judged_equal(
         raise ValueError("judged_equal needs at least one reference, got none")
     if not has_content(answer):
         return False
-    return exact_match(answer, references) or _ask(answer, references, judge, attempts, seed)
+    return exact_match(answer, references) or asked_equal(answer, references, judge, attempts, seed)
 
 
 def probe(
@@ -102,11 +102,18 @@ def probe(
     if not references:
         raise ValueError("probe needs at least one reference, got none")
     pairs = [(key, reference) for reference in references for key in MASTER_KEYS]
-    fooled = [key for key, ref in pairs if _ask(key, [ref], judge, attempts, seed)]
+    fooled = [key for key, ref in pairs if asked_equal(key, [ref], judge, attempts, seed)]
     return ProbeReport(fooled_by=tuple(fooled), num_asked=len(pairs))
 
 
-def _ask(answer: str, references: Sequence[str], judge: Agent, attempts: int, seed: int) -> bool:
+def asked_equal(
+    answer: str, references: Sequence[str], judge: Agent, attempts: int = 3, seed: int = 0
+) -> bool:
+    """The judge's own word, without the guards of `judged_equal`.
+
+    Raises:
+        JudgeFailure: no verdict after `attempts`.
+    """
     # A closing tag inside the answer would let it write its own references.
     quoted = answer.replace("<", "‹").replace(">", "›")
     listed = "\n".join(f"<reference>{reference}</reference>" for reference in references)

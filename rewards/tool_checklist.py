@@ -7,6 +7,9 @@ With S steps and C items in an exchange, V[s, c] says whether item c holds in st
     r~[s, c]  1 at every s <= fired[c]: earlier steps share in it    (equation 3)
     R         sum over exchanges, steps and items of w_c r[s, c]     (equation 1)
 
+A verdict is None where a judge failed: the item does not fire in that step, and what would depend on it has
+no value (a `JudgeFailure`), never 0.
+
 `released`: at exchange and trajectory level an item counts when it holds in any step, whatever it
 depends on, and R is divided by the number of reference exchanges.
 """
@@ -23,13 +26,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from turngym.errors import DataError, JudgeFailure
 from turngym.rewards.checklist import Checklist, Item
 from turngym.rewards.reward import TrajectoryReward, TurnReward, TurnValue, reward
-from turngym.rewards.tool_steps import Check, Step, holds, steps_by_exchange
+from turngym.rewards.tool_steps import Check, Judged, Step, holds, steps_by_exchange
 from turngym.types import Trajectory
 
 __all__ = [
     "ChecklistItem",
+    "DialogueChecklist",
     "Evidence",
     "Preset",
+    "Table",
+    "about_tools",
     "backfilled",
     "checklist_from_json",
     "checklist_of",
@@ -42,7 +48,9 @@ __all__ = [
     "cm2_turn_backfilled",
     "exchange_value",
     "fire",
+    "satisfied",
     "strict_satisfied",
+    "unknown",
     "verdicts",
 ]
 
@@ -72,14 +80,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistItem:
-    """One binary question about an exchange, decided by a rule."""
+    """One binary question about an exchange, decided by a rule or a judge."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     id: str
     """Unique in its exchange."""
     question: str
-    check: Check = field(metadata={"discriminator": "kind"})
+    check: Check | Judged = field(metadata={"discriminator": "kind"})
     weight: float
     """Weights of an exchange sum to 1."""
     focus_on: tuple[Channel, ...]
@@ -92,6 +100,8 @@ class ChecklistItem:
     evidence: tuple[Evidence, ...] = ()
 
 
+Table = tuple[tuple[bool | None, ...], ...]
+"""One row per step, one verdict per item."""
 DialogueChecklist = tuple[tuple[ChecklistItem, ...], ...]
 _ADAPTER = TypeAdapter(DialogueChecklist)
 
@@ -116,22 +126,25 @@ def checklist_from_json(data: Any) -> DialogueChecklist:
 
 def verdicts(
     items: Sequence[ChecklistItem], steps: Sequence[Step], before: Mapping[str, Any] | None = None
-) -> tuple[tuple[bool, ...], ...]:
-    """V, one row per step of an exchange: bool[S][C].
+) -> Table:
+    """V, one row per step of an exchange: bool or None [S][C].
 
     Items about tools do not hold in a step in which a tool answered with an error (CM2).
     """
     return tuple(
-        tuple(
-            not (step.failed and _TOOL_CHANNELS.intersection(item.focus_on))
-            and holds(item.check, steps[: number + 1], before)
-            for item in items
-        )
-        for number, step in enumerate(steps)
+        tuple(_verdict(item, steps[: number + 1], before) for item in items)
+        for number in range(len(steps))
     )
 
 
-def fire(items: Sequence[ChecklistItem], table: Sequence[Sequence[bool]]) -> tuple[int | None, ...]:
+def about_tools(item: ChecklistItem) -> bool:
+    """Whether an item looks at calls or results, so that a tool's error decides it."""
+    return bool(_TOOL_CHANNELS.intersection(item.focus_on))
+
+
+def fire(
+    items: Sequence[ChecklistItem], table: Sequence[Sequence[bool | None]]
+) -> tuple[int | None, ...]:
     """For each item the step in which it fires, None where it never does (equation 2)."""
     fired: dict[str, int] = {}
     for number, row in enumerate(table):
@@ -142,6 +155,22 @@ def fire(items: Sequence[ChecklistItem], table: Sequence[Sequence[bool]]) -> tup
         ]
         fired.update(dict.fromkeys(ready, number))
     return tuple(fired.get(item.id) for item in items)
+
+
+def unknown(
+    items: Sequence[ChecklistItem], table: Sequence[Sequence[bool | None]]
+) -> dict[int, tuple[str, ...]]:
+    """Step -> items that were open in it and on which the judge failed."""
+    fired = fire(items, table)
+    found = {
+        step: tuple(
+            item.id
+            for item, verdict, place in zip(items, row, fired, strict=True)
+            if verdict is None and (place is None or place > step)
+        )
+        for step, row in enumerate(table)
+    }
+    return {step: names for step, names in found.items() if names}
 
 
 def backfilled(fired: Sequence[int | None], num_steps: int) -> tuple[tuple[bool, ...], ...]:
@@ -161,9 +190,19 @@ def strict_satisfied(items: Sequence[ChecklistItem], fired: Sequence[int | None]
 
 
 def exchange_value(
-    items: Sequence[ChecklistItem], table: Sequence[Sequence[bool]], preset: Preset = "paper"
+    items: Sequence[ChecklistItem],
+    table: Sequence[Sequence[bool | None]],
+    preset: Preset = "paper",
 ) -> float:
-    """The weight that one exchange earns, in [0, 1]."""
+    """The weight that one exchange earns, in [0, 1].
+
+    Raises:
+        JudgeFailure: a judge failed on an item that is satisfied nowhere else.
+    """
+    for c, item in enumerate(items):
+        column = [row[c] for row in table]
+        if None in column and True not in column:
+            raise JudgeFailure(f"the judge gave no verdict on item {item.id!r}")
     if preset == "paper":
         earned = [place is not None for place in fire(items, table)]
     else:
@@ -183,27 +222,57 @@ def checklist_of(trajectory: Trajectory) -> DialogueChecklist:
     return checklist_from_json(data)
 
 
-def checklist_turns(trajectory: Trajectory, *, backfill: bool = False) -> tuple[float, ...]:
-    """Per turn: sum of w_c r[s, c], or of w_c r~[s, c] with `backfill`."""
+def checklist_turns(
+    trajectory: Trajectory,
+    *,
+    backfill: bool = False,
+    weights: Mapping[str, float] | None = None,
+) -> tuple[TurnValue, ...]:
+    """Per turn: sum of w_c r[s, c], or of w_c r~[s, c] with `backfill`.
+
+    `weights` by `exchange/item` stand for the items' own.
+
+    A JudgeFailure where a judge failed on an open item; with `backfill` in all turns up to there.
+    """
     values = [0.0] * len(trajectory.turns)
-    for items, numbers, table in _tables(trajectory):
+    failed: dict[int, JudgeFailure] = {}
+    for exchange, items, numbers, table in _tables(trajectory):
         fired = fire(items, table)
+        worth = [(weights or {}).get(f"{exchange}/{i.id}", i.weight) for i in items]
         credit = backfilled(fired, len(table))
+        for step, names in unknown(items, table).items():
+            failure = JudgeFailure(f"no verdict on {', '.join(names)}")
+            first = 0 if backfill else step
+            failed.update(dict.fromkeys(numbers[first : step + 1], failure))
         for step, number in enumerate(numbers):
-            for c, item in enumerate(items):
+            for c, weight in enumerate(worth):
                 if credit[step][c] if backfill else fired[c] == step:
-                    values[number] += item.weight
-    return tuple(values)
+                    values[number] += weight
+    return tuple(failed.get(number, value) for number, value in enumerate(values))
+
+
+def satisfied(trajectory: Trajectory) -> dict[str, bool | None]:
+    """`exchange/item` -> whether it fired, None where only a judge's failure stands in the way.
+
+    Items of exchanges that were not reached are left out.
+    """
+    found: dict[str, bool | None] = {}
+    for exchange, items, _, table in _tables(trajectory):
+        open_items = {name for names in unknown(items, table).values() for name in names}
+        for item, place in zip(items, fire(items, table), strict=True):
+            missing = place is None and item.id in open_items
+            found[f"{exchange}/{item.id}"] = None if missing else place is not None
+    return found
 
 
 @reward("cm2_turn", level="turn")
-def cm2_turn(trajectory: Trajectory) -> tuple[float, ...]:
+def cm2_turn(trajectory: Trajectory) -> tuple[TurnValue, ...]:
     """Checklist weight that fires in each turn (CM2 calls it a step)."""
     return checklist_turns(trajectory)
 
 
 @reward("cm2_turn_backfilled", level="turn")
-def cm2_turn_backfilled(trajectory: Trajectory) -> tuple[float, ...]:
+def cm2_turn_backfilled(trajectory: Trajectory) -> tuple[TurnValue, ...]:
     """As `cm2_turn`, with earlier turns of the exchange sharing in what completes later."""
     return checklist_turns(trajectory, backfill=True)
 
@@ -211,8 +280,11 @@ def cm2_turn_backfilled(trajectory: Trajectory) -> tuple[float, ...]:
 def _by_exchange(name: str, preset: Preset) -> TurnReward:
     def value(trajectory: Trajectory) -> tuple[TurnValue, ...]:
         values: list[TurnValue] = [None] * len(trajectory.turns)
-        for items, numbers, table in _tables(trajectory):
-            values[numbers[-1]] = exchange_value(items, table, preset)
+        for _, items, numbers, table in _tables(trajectory):
+            try:
+                values[numbers[-1]] = exchange_value(items, table, preset)
+            except JudgeFailure as failure:
+                values[numbers[-1]] = failure
         return tuple(values)
 
     return reward(name, level="turn")(value)
@@ -220,7 +292,7 @@ def _by_exchange(name: str, preset: Preset) -> TurnReward:
 
 def _by_trajectory(name: str, preset: Preset) -> TrajectoryReward:
     def value(trajectory: Trajectory) -> float:
-        total = sum(exchange_value(i, table, preset) for i, _, table in _tables(trajectory))
+        total = sum(exchange_value(i, table, preset) for _, i, _, table in _tables(trajectory))
         return total / (len(checklist_of(trajectory)) if preset == "released" else 1)
 
     return reward(name)(value)
@@ -233,13 +305,11 @@ cm2_trajectory = _by_trajectory("cm2_trajectory", "paper")
 """Equation 1: the checklist weight of the whole dialogue, in [0, number of exchanges]."""
 cm2_trajectory_released = _by_trajectory("cm2_trajectory_released", "released")
 
-_Table = tuple[tuple[bool, ...], ...]
-
 
 def _tables(
     trajectory: Trajectory,
-) -> list[tuple[tuple[ChecklistItem, ...], list[int], _Table]]:
-    """For each exchange that was reached and has items: items, turn numbers, V."""
+) -> list[tuple[int, tuple[ChecklistItem, ...], list[int], Table]]:
+    """For each exchange that was reached and has items: its number, items, turn numbers, V."""
     exchanges = checklist_of(trajectory)
     found = []
     before: Mapping[str, Any] = {}
@@ -248,19 +318,29 @@ def _tables(
         if exchange < len(exchanges):
             items = exchanges[exchange]
             numbers = [number for number, _ in numbered]
-            found.append((items, numbers, verdicts(items, steps, before)))
+            found.append((exchange, items, numbers, verdicts(items, steps, before)))
         before = steps[-1].changes
     return found
 
 
+def _verdict(
+    item: ChecklistItem, steps: Sequence[Step], before: Mapping[str, Any] | None
+) -> bool | None:
+    if steps[-1].failed and about_tools(item):
+        return False
+    if isinstance(item.check, Judged):
+        return steps[-1].judged.get(item.id)
+    return holds(item.check, steps, before)
+
+
 def _check_exchange(number: int, items: Sequence[ChecklistItem]) -> None:
     where = f"exchange {number} of the checklist"
-    about_tools = {item.id for item in items if _TOOL_CHANNELS.intersection(item.focus_on)}
+    possible = {item.id for item in items if about_tools(item)}
     for item in items:
-        if wrong := set(item.dependence) - about_tools:
+        if wrong := set(item.dependence) - possible:
             raise DataError(
                 f"{where}: item {item.id!r} depends on {sorted(wrong)}; expected ids of items that "
-                f"focus on tools: {sorted(about_tools)}"
+                f"focus on tools: {sorted(possible)}"
             )
     try:  # the general checklist knows what names and circles are wrong
         Checklist(

@@ -1,7 +1,8 @@
 """What a tool-using agent did in each turn, read from the record, and predicates over it.
 
-The tool-use environment writes three keys into `Turn.info`: `calls` (name, arguments, ok), `reply` (what
-the user saw) and `changes` (where the world differs from its start: path, after).
+The tool-use environment writes into `Turn.info`: `calls` (name, arguments, ok), `reply` (what the user
+saw), `changes` (where the world differs from its start: path, after) and, where a judge was asked, `judged`
+(item -> verdict).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "Called",
     "Changed",
     "Check",
+    "Judged",
     "Says",
     "Step",
     "Untouched",
@@ -51,6 +53,8 @@ class Step:
     reply: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Path -> value, for all that differs from the start of the episode; None where it is gone."""
+    judged: Mapping[str, bool | None] = field(default_factory=dict)
+    """Item -> a judge's verdict; None where the judge failed."""
 
     @property
     def failed(self) -> bool:
@@ -109,7 +113,17 @@ class AllOf:
     kind: Literal["all_of"] = "all_of"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A judge decides by the item's question; its verdicts stand in the step (`rewards.judged`)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+
+    kind: Literal["judged"] = "judged"
+
+
 Check = Called | Says | Changed | Untouched | AllOf
+"""What a rule decides."""
 
 
 def holds(check: Check, steps: Sequence[Step], before: Mapping[str, Any] | None = None) -> bool:
@@ -156,7 +170,8 @@ def step_of(turn: Turn) -> Step:
             for call in info["calls"]
         )
         changed = {change["path"]: change["after"] for change in info["changes"]}
-        return Step(calls=calls, reply=info["reply"], changes=changed)
+        judged = info.get("judged", {})
+        return Step(calls=calls, reply=info["reply"], changes=changed, judged=judged)
     except (KeyError, TypeError) as error:
         raise DataError(
             "a turn's info needs calls (name, arguments, ok), reply and changes (path, after), as "

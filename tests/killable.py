@@ -32,6 +32,10 @@ METHODS = {
         "epochs": 2,
         "mini_batches": 2,
     },
+    "ahead": {  # plays one step ahead of the optimizer, in another thread
+        "credit": {"method": "grpo"},
+        "rollout": {"concurrency": 4, "max_staleness": 1},
+    },
     "noisy": {  # draws from the global generators in the update
         "credit": {"method": "grpo"},
         "signals": {"dice": {}},

@@ -195,9 +195,13 @@ def test_without_mixed_initiative_only_search_and_answer_are_legal():
 
 
 def test_a_whole_conversation_goes_on_and_is_worth_the_mean():
+    env = make()
     steps = play(
-        make(), "both", search("kato"), answer("drum"), "<clarify> where </clarify>", answer("Miru")
+        env, "both", search("kato"), answer("drum"), "<clarify> where </clarify>", answer("Miru")
     )
+    # What signals measure each exchange by: asking back is still about the question before.
+    first, second, same = env.privileged.exchange_references
+    assert first == ("the harp", "a harp") and second == env.privileged.references and same is None
     first_end = steps[1]
     assert first_end[0][0].content == "Who is the mayor there?" and not first_end[2]
     assert [step[4]["exchange"] for step in steps] == [0, 1, 2, 2]

@@ -1,5 +1,7 @@
 """Only what the agent wrote is ever in the loss: with real tokens, through rollout and collate."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,11 +11,14 @@ pytest.importorskip("transformers")
 
 import turngym  # noqa: E402
 from turngym.agents.demonstrate import DemonstratingAgent  # noqa: E402
+from turngym.agents.render import past_ids  # noqa: E402
 from turngym.agents.tiny import tiny_tokenizer  # noqa: E402
 from turngym.envs.conversational_qa.expert import expert  # noqa: E402
+from turngym.errors import ContextOverflow  # noqa: E402
 from turngym.trainers.batch import collate  # noqa: E402
 from turngym.trainers.episode import Group  # noqa: E402
 from turngym.trainers.rollout import rollout  # noqa: E402
+from turngym.types import EpisodeStatus, assistant  # noqa: E402
 
 TOKENIZER = tiny_tokenizer()
 REPLIES = [
@@ -31,11 +36,36 @@ REPLIES = [
 ENDS = ["<answer> blue </answer>", "<noanswer></noanswer>", "<search> town </search>"]
 
 
-def play(script, task_id, **values):
+class Limited(DemonstratingAgent):
+    """Stops in the middle of replies, and has a context that runs full."""
+
+    def __init__(self, script, *, max_reply=None, max_context=None):
+        super().__init__(script, TOKENIZER)
+        self.max_reply, self.max_context = max_reply, max_context
+
+    async def act(self, context, *, sampling, seed):
+        done = await super().act(context, sampling=sampling, seed=seed)
+        before = [] if done.opens_segment else past_ids(context)
+        if self.max_context and len(before) + len(done.new_prompt_ids) > self.max_context:
+            raise ContextOverflow("full")
+        if self.max_reply is None or len(done.reply_ids) <= self.max_reply:
+            return done
+        ids = done.reply_ids[: self.max_reply]
+        text = TOKENIZER.decode(ids.tolist(), skip_special_tokens=False)
+        return replace(
+            done,
+            reply_ids=ids,
+            reply_logprobs=done.reply_logprobs[: self.max_reply],
+            message=assistant(text),
+            finish_reason="length",
+        )
+
+
+def play(script, task_id, agent_limits=None, **values):
     def make():
         return turngym.make("turngym/ConversationalQA-v0", num_entities=60, **values)
 
-    agent = DemonstratingAgent(script, TOKENIZER)
+    agent = Limited(script, **(agent_limits or {}))
     return rollout(make, agent, [Group(key="g", task_id=task_id, seed=0)])
 
 
@@ -57,21 +87,34 @@ def trained_texts(batch):
     st.sampled_from([{}, {"judge": True}, {"judge": True, "drop_rejected": True}]),
     st.booleans(),
     st.integers(0, 30),
+    st.none() | st.integers(1, 12),
+    st.none() | st.integers(200, 900),
 )
 def test_no_prompt_observation_header_or_notice_is_in_the_loss(
-    replies, end, room, context_chars, verdicts, whole, number
+    replies, end, room, context_chars, verdicts, whole, number, max_reply, max_context
 ):
     said = [*replies, end]
     (episode,) = play(
         lambda context: said[min(len(context.turns), len(said) - 1)],
         f"train-{number}" if whole else f"train-{number}-1",
+        {"max_reply": max_reply, "max_context": max_context},
         max_information_chars=room,
         max_context_chars=context_chars,
         whole=whole,
         **verdicts,
     )
+    if max_context is None:
+        assert episode.turns
+    else:
+        assert episode.status in (EpisodeStatus.TERMINATED, EpisodeStatus.TRUNCATED)
+    if not episode.turns:
+        return  # the context was full from the start
     batch = collate([episode])
-    written = [turn.completion.message.content + "<|im_end|>" for turn in episode.turns]
+    written = [
+        turn.completion.message.content
+        + ("" if turn.completion.finish_reason == "length" else "<|im_end|>")
+        for turn in episode.turns
+    ]
     assert trained_texts(batch) == written
     trained = int((batch.turn_of_token >= 0).sum())
     assert trained == episode.num_reply_tokens
@@ -148,3 +191,28 @@ def test_demo_episodes_have_at_most_400_tokens_headers_included():
     )
     assert max(len(collate([episode]).token_ids) for episode in played) <= 400
     assert all(episode.success for episode in played)
+
+
+def test_information_gain_takes_the_references_of_the_environment():
+    from turngym.agents.tiny import tiny_model
+    from turngym.trainers.signals.info_gain import InfoGain, InfoGainConfig
+    from turngym.trainers.signals.signal import Models
+
+    env = turngym.make("turngym/ConversationalQA-v0", size="demo")
+    groups = [Group(key=id, task_id=id, seed=0) for id in env.tasks("train")[:12]]
+    agent = DemonstratingAgent(lambda context: expert(context.messages), TOKENIZER)
+    played = rollout(
+        lambda: turngym.make("turngym/ConversationalQA-v0", size="demo"), agent, groups
+    )
+    models = Models(policy=tiny_model(), tokenizer=TOKENIZER, initial=tiny_model, max_tokens=2048)
+    gain = InfoGain(InfoGainConfig(template="<answer> {answer} </answer>"), models)
+    assert gain.refusal([episode.privileged for episode in played]) == ""
+    batch = collate(played)
+    found = gain.columns(played, batch, models)
+    exists = found.turn["info_gain_mask"].tolist()
+    expected = []
+    for episode in played:
+        searches = len(episode.turns) - 1
+        known = bool(episode.privileged.references)
+        expected += [known] * searches + [False]  # nothing is asked after the last turn
+    assert exists == expected and any(exists) and not all(exists)

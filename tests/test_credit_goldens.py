@@ -29,6 +29,7 @@ from turngym.trainers.credit import (
     igpo,
     mapo,
     oprl,
+    raft,
     reinforce_pp,
     reinforce_pp_baseline,
     rloo,
@@ -314,6 +315,7 @@ def test_baselines_on_the_success_vector():
     centred = GrpoConfig(preset="dr_grpo")
     w.check(grpo(batch, centred), (0.666667, -0.333333, -0.333333, 0.5, -0.5))
     w.check(rloo(batch), (1, -0.5, -0.5, 1, -1))
+    w.check(raft(batch), (1, 0, 0, 1, 0))
     w.check(reinforce_pp(batch), (1.070259, -0.891883, -0.891883, 1.070259, -0.891883))
     w.check(reinforce_pp_baseline(batch), (1.193061, -0.825966, -0.825966, 0.856557, -1.162470))
 

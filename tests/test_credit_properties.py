@@ -112,7 +112,7 @@ class TestEveryMethod:
         batch = batch_of({"none": [], "no turns": [empty], "one turn": [lone, empty]}[trajs])
         made = run(name, options, batch)
         assert made.turn.shape == (batch.num_turns,)
-        if options.get("preset") != "released":
+        if options.get("preset") != "released" and name != "raft":  # which compares with nothing
             assert made.turn.count_nonzero() == 0  # nothing to compare with
 
     def test_bits_repeat(self, name, options):

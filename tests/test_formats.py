@@ -24,7 +24,9 @@ from turngym.formats import (
     to_pair,
     to_row,
 )
+from turngym.report.records import Kept, card, record
 from turngym.serial import read_jsonl
+from turngym.triage import TAXONOMY, triage
 from turngym.types import (
     Completion,
     EpisodeStatus,
@@ -98,7 +100,16 @@ turns = st.builds(
     feedback=words,
     anchor=words,
     info=st.dictionaries(words, plain, max_size=2),
+    drops=st.lists(st.integers(0, 3), max_size=2).map(tuple),
 )
+
+
+def test_every_field_of_a_turn_and_a_trajectory_is_drawn():
+    """So that a field that is added later is not lost without a test that fails."""
+    drawn = {"seen", "completion", "reward", "rewards", "exchange", "status", "feedback", "anchor"}
+    assert {f.name for f in dataclasses.fields(Turn)} == drawn | {"info", "drops"}
+
+
 trajectories = st.builds(
     Trajectory,
     env_id=words,
@@ -129,19 +140,31 @@ def through_json(data):
     return json.loads(json.dumps(data, allow_nan=False))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
+@given(trajectories)
+def test_triage_and_report_take_any_trajectory(trajectory):
+    found = triage(trajectory)
+    assert 0 <= found.score <= 100
+    last = max(len(trajectory.turns) - 1, 0)
+    assert all(0 <= s.turn <= last and s.kind in TAXONOMY[s.category] for s in found.signals)
+    assert card(trajectory, {}).quality == found.score
+    shown = record(trajectory, Kept(credits={}), lambda token: f"#{token}")
+    assert len(through_json(dataclasses.asdict(shown))["turns"]) == len(trajectory.turns)
+
+
+@settings(deadline=None, max_examples=40)
 @given(trajectories)
 def test_atif_comes_back_exactly(trajectory):
     assert from_atif(through_json(to_atif(trajectory, privileged=True))) == trajectory
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(trajectories)
 def test_rows_come_back_exactly(trajectory):
     assert from_row(through_json(to_row(trajectory, privileged=True))) == trajectory
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(trajectories)
 def test_atif_is_what_the_schema_says(trajectory):
     models = pytest.importorskip("atif", reason="needs the package atif")

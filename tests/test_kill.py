@@ -65,6 +65,8 @@ def remains(run: Path) -> dict[str, bytes]:
     """Every byte that must come out the same."""
     names = ["metrics.jsonl", "evaluations.jsonl", "config.json", "finished.json"]
     found = {name: (run / name).read_bytes() for name in names}
+    for path in sorted([*run.glob("credit/*"), *run.glob("details/*")]):
+        found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
     for checkpoint in sorted((run / "checkpoints").iterdir()):
         for path in sorted(checkpoint.iterdir()):
             found[f"{checkpoint.name}/{path.name}"] = path.read_bytes()

@@ -23,6 +23,7 @@ SIGNALS = {
     "mica": [],
     "oprl": ["implicit_reward"],
     "ppo": ["values"],
+    "raft": [],
     "reinforce_pp": ["reference"],
     "rloo": [],
     "spa": ["progress", "grounding", "values"],

@@ -1,6 +1,7 @@
 """The report's data, its one file, its live form; expected values by hand."""
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import http.client
@@ -14,17 +15,14 @@ from typer.testing import CliRunner
 
 from reports import append, episode, group, line, tool_episode, write, write_run
 from turngym.cli import app
-from turngym.errors import DataError, UnknownNameError
-from turngym.report.curves import curves, merge, smooth
-from turngym.report.diff import compare, differences
+from turngym.report.curves import curves
 from turngym.report.folder import RunFolder
 from turngym.report.html import page, write_report
-from turngym.report.intervals import mean_interval, sign_test, student_t
 from turngym.report.payload import Library, most_telling
-from turngym.report.plot import draw_curves
 from turngym.report.records import MAX_TEXT
 from turngym.report.server import LiveReport, serve
 from turngym.serial import dumps
+from turngym.trainers.ledger import Credited, write_ledger
 from turngym.types import EpisodeStatus
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -54,13 +52,28 @@ def test_curves_by_hand(run):
     # Wilson for 2 of 4 and 3 of 4 at z = 1.96 (any table).
     assert success.low == pytest.approx((0.1500, 0.3006), abs=5e-5)
     assert success.high == pytest.approx((0.8500, 0.9544), abs=5e-5)
-    # mean 7/8, standard deviation 1/4, t(3) = 3.182: 3.182 * 0.25 / 2 = 0.39775.
+    # One task says nothing about the spread between tasks: no band.
     outcome = found["outcome"]
-    assert outcome.y[1] == 0.875 and outcome.low[1] == pytest.approx(0.875 - 0.39775, abs=1e-5)
+    assert outcome.y == (0.5, 0.875) and outcome.low == (None, None)
     assert found["tokens per second"].y == (200.0, 200.0)  # 600 tokens in 1 + 2 seconds
     assert found["entropy"].y == (0.3, 0.3) and found["reply tokens"].y == (6.0, 6.0)
     assert found["ended terminated"].y == (4.0, 4.0)
     assert "turn reward" not in found and "KL to the reference" not in found
+
+
+def test_bands_are_over_tasks_not_over_attempts(tmp_path):
+    step = [*group("0/0", [1.0, 1.0]), *group("0/1", [0.0, 0.0]), *group("0/2", [1.0, 1.0])]
+    outcome = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [step]))))["outcome"]
+    # Task means 1, 0, 1: mean 2/3, standard error sqrt(1/3) / sqrt(3) = 1/3.
+    assert outcome.high[0] - outcome.y[0] == pytest.approx(1.959964 / 3, abs=1e-5)
+
+
+def test_named_parts_of_rewards_have_curves_of_their_own(tmp_path):
+    one, two = group("0/0", [1.0, 0.0])
+    turns = tuple(dataclasses.replace(turn, rewards={"format": 0.5}) for turn in one.turns)
+    one = dataclasses.replace(one, turns=turns, rewards={"format": 0.25})
+    found = by_name(curves(RunFolder.open(write_run(tmp_path / "run", [[one, two]]))))
+    assert found["reward format"].y == (0.625,)  # (0.5 + 0.5 + 0.25 + 0) / 2
 
 
 def test_failures_of_others_stay_out_of_the_curves_and_are_counted(tmp_path):
@@ -90,31 +103,6 @@ def test_a_step_that_is_being_played_is_not_in_the_curves_but_in_the_list(run):
     assert [t.episode for t in folder.trajectories(stage)] == ["2/0/0"]
 
 
-def test_merging_seeds_by_hand(tmp_path):
-    runs = [
-        curves(RunFolder.open(write_run(tmp_path / name, [group("0/0", outcomes)])))
-        for name, outcomes in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))
-    ]
-    merged = by_name(merge(runs))["success"]
-    # mean of .5 and 1 is .75; t(1) = 12.706; sd = .35355; half = 12.706 * .35355 / sqrt(2)
-    assert merged.y == (0.75,) and merged.high[0] - 0.75 == pytest.approx(3.1765, abs=1e-4)
-
-
-def test_smoothing_leaves_gaps_out():
-    assert smooth([1.0, None, 3.0, 5.0], 2) == [1.0, 1.0, 3.0, 4.0]
-    assert smooth([None], 3) == [None]
-
-
-def test_statistics_against_tables():
-    assert student_t(4) == 2.776
-    # Above the table by an expansion: t(40) = 2.0211, t(120) = 1.9799.
-    assert [student_t(40), student_t(120)] == pytest.approx([2.0211, 1.9799], abs=2e-3)
-    assert math.isinf(mean_interval([3.0]).high)
-    assert sign_test(0, 0) == 1.0 and sign_test(0, 5) == 0.0625  # 2 / 2^5
-    assert sign_test(12, 3) == sign_test(3, 12) == pytest.approx(1152 / 32768)
-    assert sign_test(4, 4) == 1.0
-
-
 def test_credit_in_the_list_is_the_methods_own(run):
     library = Library([RunFolder.open(run)])
     first = library.shelves()[0]
@@ -124,20 +112,62 @@ def test_credit_in_the_list_is_the_methods_own(run):
     assert library.shelves()[-1].credits == [{}]  # an evaluation has no groups
 
 
-def test_what_the_run_kept_wins_over_what_is_worked_out(run):
-    turn = {"advantage": 9.0, "low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
-    turn |= {"entropy": [0, 0, 0], "token_advantage": None, "weight": None}
+def keep(run, episodes, *, token=None, columns=None):
+    """RUN/credit and RUN/details of step 0, as a run writes them: credit 9 for every turn."""
+    rows = [
+        Credited(
+            episode=name,
+            method="grpo",
+            counts=True,
+            outcome=1.0,
+            rewards=(0.0, 0.0),
+            turn=(9.0, 9.0),
+            token=token,
+            turn_columns=columns or {},
+        )
+        for name in episodes
+    ]
+    write_ledger(run / "credit/step-000000.jsonl", rows)
+    turn = {"low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
+    turn |= {"entropy": [0, 0, 0], "weight": None, "clipped": 0.5, "turn_ratio": 1.0}
     (run / "details").mkdir()
-    detail = {"episode": "0/0/1", "method": "grpo", "turns": [turn, turn], "columns": {"gain": [3]}}
+    detail = {"episode": episodes[1], "turns": [turn, turn], "format_version": 1}
     append(run / "details/step-000000.jsonl", detail)
+
+
+def test_what_the_run_gave_wins_over_what_is_worked_out(run):
+    tokens = ((1.0, 2.0, 3.0),) * 2
+    keep(run, [f"0/0/{i}" for i in range(4)], token=tokens, columns={"gain": (3.0, math.nan)})
     library = Library([RunFolder.open(run)])
     shelf = library.shelves()[0]
-    assert shelf.credits[1]["grpo"] == [9.0, 9.0] and shelf.credits[0]["grpo"][0] != 9.0
-    assert 1 in most_telling(library.shelves(), 1)[0]
+    assert shelf.credits[0]["grpo"] == (9.0, 9.0) and shelf.credits[0]["rloo"][0] == 0.0
+    assert 1 in most_telling(library.shelves(), 1)[0]  # the only one kept token by token
     records = library.chunk(shelf, 0, frozenset({1}))
-    assert records[1]["turns"][0]["detail"]["trained"] == [1, 0, 1]
-    assert len(records[1]["turns"][0]["pieces"]) == 3 and records[1]["columns"] == {"gain": [3]}
-    assert records[0]["turns"][0]["pieces"] is None
+    turn = records[1]["turns"][0]
+    assert turn["detail"]["trained"] == [1, 0, 1] and turn["token_credit"] == (1.0, 2.0, 3.0)
+    assert len(turn["pieces"]) == 3 and records[1]["columns"] == {"gain": (3.0, None)}
+    assert records[1]["method"] == "grpo" and records[0]["turns"][0]["pieces"] is None
+
+
+def test_credit_that_comes_after_the_episodes_is_seen(run):
+    library = Library([RunFolder.open(run)])
+    assert library.shelves()[0].credits[0]["grpo"][0] != 9.0
+    keep(run, [f"0/0/{i}" for i in range(4)])
+    assert library.shelves()[0].credits[0]["grpo"] == (9.0, 9.0)
+
+
+def test_a_long_run_does_not_stay_in_memory(run):
+    folder = RunFolder.open(run)
+    library = Library([folder])
+    library.head()
+    kept = [name for _, name in folder._cache]
+    assert kept.count("trajectories") == 1 and kept.count("shelf") == 3
+
+
+def test_episodes_that_were_not_learnt_from_get_no_credit(run):
+    keep(run, ["0/0/0", "0/0/1"])
+    shelf = Library([RunFolder.open(run)]).shelves()[0]
+    assert shelf.credits[2] == {} and shelf.credits[0]
 
 
 def test_long_messages_are_cut_and_say_so(tmp_path):
@@ -269,79 +299,24 @@ def test_a_page_under_another_name_cannot_read_along(server):
     assert ask(server, "/head", Host=f"localhost:{server.server_address[1]}")[0].status == 200
 
 
+def test_view_says_where_to_look_and_ends_politely(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupted)
+    done = command("view", run, "--port", 0)
+    assert done.exit_code == 0 and done.output.splitlines()[-1] == "stopped"
+    assert done.output.startswith("http://127.0.0.1:")
+
+
+def test_a_taken_port_is_said_in_one_line(run, server):
+    done = command("view", run, "--port", server.server_address[1])
+    assert done.exit_code == 2 and "cannot listen on 127.0.0.1" in done.output
+
+
 def test_live_answers_without_a_socket(run):
     live = LiveReport([RunFolder.open(run)])
     assert live.get("/chunk/0/step-000000.jsonl/4000").status == 404
-
-
-def test_comparing_runs_by_hand(tmp_path):
-    def played(outcomes):
-        return [
-            episode(f"test-{i}/0", outcome, task=f"t{i}", group=f"test-{i}")
-            for i, outcome in enumerate(outcomes)
-        ]
-
-    a = write_run(
-        tmp_path / "a", [[]], evaluations={"000001-after-1": played([1.0, 0.0, 0.5, 1.0])}
-    )
-    b = write_run(
-        tmp_path / "b",
-        [[]],
-        evaluations={"000001-after-1": played([1.0, 1.0, 1.0, 0.0])},
-        config={"seed": 7, "credit": {"method": "rloo"}},
-    )
-    found = compare(RunFolder.open(a), RunFolder.open(b))
-    assert [(d.key, d.a, d.b) for d in found.settings] == [
-        ("credit.method", "grpo", "rloo"),
-        ("seed", 0, 7),
-    ]
-    (stage,) = found.stages
-    assert stage.wins == ("t1", "t2") and stage.losses == ("t3",) and stage.tasks == 4
-    assert stage.gain.value == pytest.approx((0 + 1 + 0.5 - 1) / 4)
-    assert stage.p_value == 1.0
-    done = command("diff", a, b)
-    assert "credit.method: 'grpo' -> 'rloo'" in done.output and "won: t1, t2" in done.output
-    data = json.loads(command("diff", a, b, "--json").output)
-    assert data["stages"][0]["losses"] == ["t3"]
-
-
-def test_a_task_that_broke_in_one_run_is_not_compared(tmp_path):
-    broken = episode("0", None, task="t0", success=None, status=EpisodeStatus.ENV_ERROR)
-    write(tmp_path / "a.jsonl", [broken, episode("1", 0.0, task="t1")])
-    write(tmp_path / "b.jsonl", [episode("0", 1.0, task="t0"), episode("1", 1.0, task="t1")])
-    (stage,) = compare(*(RunFolder.open(tmp_path / f"{n}.jsonl") for n in "ab")).stages
-    assert stage.tasks == 1 and stage.wins == ("t1",)
-
-
-def test_differences_name_leaves():
-    assert [d.key for d in differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}, "d": 0})] == [
-        "a.c",
-        "d",
-    ]
-
-
-def test_plots_in_every_format(run, tmp_path):
-    pytest.importorskip("matplotlib")
-    folders = [RunFolder.open(run)]
-    names = ("success", "entropy")
-    png = draw_curves(folders, tmp_path / "c.png", names=names)
-    assert png.read_bytes().startswith(b"\x89PNG")
-    first = draw_curves(folders, tmp_path / "c.svg", names=names).read_text()
-    again = draw_curves(folders, tmp_path / "d.svg", names=names).read_text()
-    assert first == again and ">success<" in first and "#0072b2" in first.lower()
-    assert draw_curves(folders, tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
-    with pytest.raises(UnknownNameError, match="Did you mean 'success'"):
-        draw_curves(folders, tmp_path / "c.png", names=["succes"])
-    with pytest.raises(DataError, match="must end in"):
-        draw_curves(folders, tmp_path / "c.gif")
-
-
-def test_colours_are_told_apart_by_the_colour_blind():
-    # Okabe & Ito, "Color Universal Design" (2008), their published values.
-    from turngym.report.plot import COLOURS
-
-    okabe_ito = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"}
-    assert set(COLOURS) <= okabe_ito | {"#CC79A7"} and len(set(COLOURS)) == len(COLOURS)
 
 
 def test_tools_and_reasoning_are_in_the_record(tmp_path):

@@ -1,6 +1,8 @@
 """The report in a real headless Chromium: what a person would see and press."""
 
+import dataclasses
 import json
+import math
 import os
 import shutil
 import threading
@@ -13,6 +15,8 @@ from test_report import EVIL
 from turngym.report.folder import RunFolder
 from turngym.report.html import write_report
 from turngym.report.server import serve
+from turngym.trainers.ledger import Credited, write_ledger
+from turngym.types import EpisodeStatus
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("TURNGYM_CHROMIUM") or next(
@@ -96,12 +100,28 @@ def report(tmp_path_factory):
         folder / "a", steps, evaluations={"000003-after-1": [episode("test-0/0", task="held out")]}
     )
     write_run(folder / "b", steps, config={"credit": {"method": "rloo"}})
-    turn = {"advantage": 0.75, "low": 0.8, "high": 1.28, "trained": [1, 0, 1], "ratio": [0.5, 1, 2]}
-    turn |= {"entropy": [0.1, 0.2, 0.3], "token_advantage": [1, -1, 0.5], "weight": [1, 2, 1]}
+    turn = {"low": 0.8, "high": 1.28, "trained": [1, 0, 1], "ratio": [0.5, 1, 2]}
+    turn |= {"entropy": [0.1, 0.2, 0.3], "weight": [1, 2, 1], "clipped": 0.5}
+    turn |= {"turn_ratio": 1.125}
     (folder / "a/details").mkdir()
-    detail = {"episode": "0/0/0", "method": "grpo", "turns": [turn, turn], "columns": {}}
+    detail = {"episode": "0/0/0", "turns": [turn, turn], "format_version": 1}
     append(folder / "a/details/step-000000.jsonl", detail)
-    write(folder / "tools.jsonl", [tool_episode()])
+    rows = [
+        Credited(
+            episode=t.episode,
+            method="grpo",
+            counts=True,
+            outcome=t.outcome,
+            rewards=(math.nan,) * 2,
+            turn=(0.75, 0.75),
+            token=((1.0, -1.0, 0.5),) * 2,
+        )
+        for t in steps[0]
+    ]
+    write_ledger(folder / "a/credit/step-000000.jsonl", rows)
+    broken = episode("broken", None, replies=(), success=None, status=EpisodeStatus.ENV_ERROR)
+    broken = dataclasses.replace(broken, error="Traceback: the shelf fell down")
+    write(folder / "tools.jsonl", [tool_episode(), broken])
     runs = [RunFolder.open(folder / name) for name in ("a", "b", "tools.jsonl")]
     return write_report(runs, folder / "report.html").path.as_uri()
 
@@ -130,30 +150,40 @@ def test_nothing_in_a_trajectory_runs(open_page, report):
 
 def test_filters(open_page, report):
     page = open_page(report + "#trajectories")
-    assert page.count() == "28 of 28"
+    assert page.count() == "29 of 29"
     tab = page.page
 
     def after(act):
         act()
         return page.count()
 
-    assert after(lambda: tab.select_option("#success", "false")) == "15 of 28"
-    assert after(lambda: tab.select_option("#run", "1")) == "7 of 28"
-    assert after(lambda: tab.fill("#outcome-min", "0.4")) == "3 of 28"
-    assert after(lambda: tab.fill("#step-max", "1")) == "2 of 28"
+    assert after(lambda: tab.select_option("#success", "false")) == "15 of 29"
+    assert after(lambda: tab.select_option("#run", "1")) == "7 of 29"
+    assert after(lambda: tab.fill("#outcome-min", "0.4")) == "3 of 29"
+    assert after(lambda: tab.fill("#step-max", "1")) == "2 of 29"
     tab.evaluate("document.getElementById('filters').reset()")
-    assert after(lambda: tab.select_option("#stage", "after-1")) == "1 of 28"
+    assert after(lambda: tab.select_option("#stage", "after-1")) == "1 of 29"
     tab.evaluate("document.getElementById('filters').reset()")
     tab.select_option("#stage", "")
     tab.click("#signals summary")
-    assert after(lambda: tab.click(".chip[data-kind=bad_query]")) == "1 of 28"
+    assert after(lambda: tab.click(".chip[data-kind=bad_query]")) == "1 of 29"
     assert page.texts(".row b") == ["tools-7"]
     tab.click(".chip[data-kind=bad_query]")
     tab.fill("#search", "teapots")
-    page.until("document.getElementById('count').innerText.startsWith('2 of 28')")
+    page.until("document.getElementById('count').innerText.startsWith('2 of 29')")
     tab.fill("#search", "no such words")
-    page.until("document.getElementById('count').innerText.startsWith('0 of 28')")
+    page.until("document.getElementById('count').innerText.startsWith('0 of 29')")
     assert tab.locator(".row").count() == 0
+
+
+def test_an_episode_that_broke_before_its_first_turn_says_why(open_page, report):
+    page = open_page(report + "#trajectories/2/tools.jsonl/1")
+    page.page.wait_for_selector("#detail .note")
+    assert page.texts("#detail .note") == ["Traceback: the shelf fell down"]
+    assert "not counted" in page.page.locator("#detail .facts").first.inner_text()
+    page.page.keyboard.press("n")  # there is no turn to go to
+    page.page.select_option("#success", "null")
+    assert page.count() == "1 of 29"
 
 
 def test_a_trajectory_shows_credit_tokens_masks_ratios_and_clip_range(open_page, report):
@@ -173,7 +203,8 @@ def test_a_trajectory_shows_credit_tokens_masks_ratios_and_clip_range(open_page,
     assert len(set(colours)) == 3  # +1, -1 and +0.5
     measures = page.page.locator("#turn-0 .measures").inner_text()
     assert "clip range 0.800 to 1.28" in measures and "ratio 0.500 to 2.000" in measures
-    assert "clipped 1 of 3" in measures and "weight 1 to 2" in measures
+    assert "of the turn 1.125" in measures and "clipped 50 %" in measures
+    assert "weight 1 to 2" in measures
     page.page.locator("#turn-0 .tokens").focus()
     page.page.keyboard.press("ArrowRight")
     inspector = page.page.locator("#inspector").inner_text()
@@ -193,7 +224,7 @@ def test_everything_can_be_reached_with_keys(open_page, report):
     keys.type("jjj")  # letters in a field are text
     assert page.page.input_value("#search") == "jjj"
     page.page.fill("#search", "")
-    page.until("document.getElementById('count').innerText.startsWith('28')")
+    page.until("document.getElementById('count').innerText.startsWith('29')")
     keys.press("Escape")
     keys.press("j")
     keys.press("j")
@@ -201,7 +232,7 @@ def test_everything_can_be_reached_with_keys(open_page, report):
     keys.press("k")
     page.page.locator("#list").focus()
     keys.press("End")
-    assert page.page.locator('.row[aria-selected="true"]').get_attribute("aria-posinset") == "28"
+    assert page.page.locator('.row[aria-selected="true"]').get_attribute("aria-posinset") == "29"
     keys.press("Enter")
     assert page.page.evaluate(focused) == "detail"
     keys.press("?")
@@ -310,15 +341,25 @@ def many(tmp_path_factory):
     return write_report([RunFolder.open(write_run(folder / "run", steps))], folder / "r.html")
 
 
+def cpu_seconds(client):
+    """Of the page's main thread: wall time on a shared machine measures the neighbours."""
+    metrics = client.send("Performance.getMetrics")["metrics"]
+    return {each["name"]: each["value"] for each in metrics}["TaskDuration"]
+
+
 def test_ten_thousand_trajectories_scroll_smoothly(open_page, many):
     assert many.trajectories == MANY and many.left_out == 0 and many.bytes < 50e6
     page = open_page(many.path.as_uri() + "#trajectories")
     assert page.count() == f"{MANY} of {MANY}"
+    client = page.context.new_cdp_session(page.page)
+    client.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = cpu_seconds(client)
     found = page.page.evaluate(SCROLL)
-    print(json.dumps(found))
+    work_ms = 1000 * (cpu_seconds(client) - before) / 121
+    print(json.dumps({**found, "work_ms": work_ms}))
     assert found["rows"] < 60
-    # 60 frames a second take 16.7 ms each; a shared CI machine gets twice that, and some slack.
-    assert found["median"] < 34 and found["worst"] < 120
+    # 60 frames a second leave 16.7 ms each for script, layout and paint together.
+    assert work_ms < 8
     page.page.fill("#search", "page 1 of 99/9/9")
     page.until(f"document.getElementById('count').innerText.startsWith('1 of {MANY}')")
     page.until("!document.getElementById('count').innerText.includes('searching')")

@@ -9,6 +9,7 @@ import sys
 import httpx
 import pytest
 
+import turngym
 from turngym.envs.retrieval.bm25 import BM25
 from turngym.envs.retrieval.client import SearchServer
 from turngym.envs.retrieval.passages import Passage
@@ -109,6 +110,50 @@ def test_client_and_server_agree_with_the_index():
 
     local, remote = asyncio.run(ask())
     assert remote == local and len(local[0]) == 2
+
+
+def test_episodes_at_work_share_requests_and_a_recording_replaces_the_server(tmp_path):
+    from aiohttp import web
+    from aiohttp.test_utils import TestServer
+
+    from turngym.agents.scripted import ScriptedAgent
+    from turngym.envs.conversational_qa.expert import expert
+    from turngym.envs.retrieval.server import make_app
+    from turngym.trainers.rollout import Group, arollout
+
+    env = turngym.make("turngym/ConversationalQA-v0")
+    groups = [Group(key=id, task_id=id, seed=0) for id in env.tasks("train")[:48]]
+    agent = ScriptedAgent(lambda context: expert(context.messages))
+    requests = []
+
+    @web.middleware
+    async def count(request, handler):
+        requests.append(request)
+        await asyncio.sleep(0.05)  # time for others to come
+        return await handler(request)
+
+    async def play():
+        app = make_app(env.retriever)
+        app.middlewares.append(count)
+        async with TestServer(app) as running:
+            settings = {"server": str(running.make_url("/retrieve"))}
+            settings["recording"] = tmp_path / "searches.jsonl"
+            online = await arollout(
+                lambda: turngym.make("turngym/ConversationalQA-v0", **settings), agent, groups
+            )
+            asked = len(requests)
+        # The server is gone; the same searches are answered by the file.
+        again = await arollout(
+            lambda: turngym.make("turngym/ConversationalQA-v0", **settings), agent, groups
+        )
+        return online, asked, again
+
+    online, asked, again = asyncio.run(play())
+    assert all(episode.success for episode in [*online, *again])
+    searches = sum("query" in turn.info for episode in online for turn in episode.turns)
+    assert 0 < asked < searches / 2
+    assert len(requests) == asked
+    assert [e.turns[-1].info for e in again] == [e.turns[-1].info for e in online]
 
 
 def test_the_server_answers_bad_requests_with_400_and_bare_documents_without_scores():

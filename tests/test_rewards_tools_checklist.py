@@ -218,7 +218,7 @@ def broken(**changes):
         (broken(weight=0.5), "weights sum to 0.5"),
         (broken(dependence=["other"]), "depends on"),
         (broken(dependence=["find"]), "depends on itself"),
-        (broken(check={"kind": "judged"}), "no checklist"),
+        (broken(check={"kind": "asked"}), "no checklist"),
         (broken(color="red"), "color"),
         (broken(check={"kind": "called", "name": "f", "argument": {}}), "argument"),
         (broken(weight=float("nan")), "weights sum to nan"),

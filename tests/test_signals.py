@@ -12,12 +12,13 @@ from test_train import Short, config, model_path, quiet, weights  # noqa: F401  
 from turngym.config import Config
 from turngym.errors import ConfigError, UnknownNameError
 from turngym.trainers import checkpoint
+from turngym.trainers import explore as explore_module
 from turngym.trainers import step as step_module
-from turngym.trainers import train as train_module
 from turngym.trainers.batch import collate
 from turngym.trainers.credit import grpo
 from turngym.trainers.forward import policy_output
 from turngym.trainers.measure import needed_signals
+from turngym.trainers.optimizer import PolicyOptimizer
 from turngym.trainers.signals import SIGNALS, Columns, Models, Signal, Suite, signal
 from turngym.trainers.train import train
 from turngym.types import EpisodeStatus, Privileged, TurnStatus
@@ -77,7 +78,7 @@ def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
     method = name.removesuffix("_late")
     chosen = settings(model_path, method, signals=LEARNING[name], loss={"kl_coef": 0.01})
     train(chosen, tmp_path / "whole", report=quiet)
-    real, calls = train_module.rollout, []
+    real, calls = explore_module.rollout, []
 
     def interrupted(*args, **kwargs):
         calls.append(None)
@@ -85,10 +86,10 @@ def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "rollout", interrupted)
+    monkeypatch.setattr(explore_module, "rollout", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(chosen, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "rollout", real)
+    monkeypatch.setattr(explore_module, "rollout", real)
     train(chosen, tmp_path / "cut", resume=True, report=quiet)
     whole, cut = (tmp_path / each / "metrics.jsonl" for each in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
@@ -119,6 +120,7 @@ def test_without_its_state_a_signal_would_go_another_way(tmp_path, model_path, m
     before = (tmp_path / "metrics.jsonl").read_bytes()
     last = checkpoint.latest(tmp_path)
     last.rename(last.with_name("lost.draft"))
+    (tmp_path / "finished.json").unlink()
     monkeypatch.setattr(checkpoint, "load_signals", lambda path: {})
     train(chosen, tmp_path, resume=True, report=quiet)
     assert (tmp_path / "metrics.jsonl").read_bytes() != before
@@ -187,7 +189,7 @@ def test_old_logprobs_are_those_of_the_packed_forward_and_made_once(monkeypatch)
     monkeypatch.setattr(step_module, "add_old_logprobs", never)
     chosen = config("x", epochs=2)
     credit = grpo(batch)
-    optimizer = step_module.make_optimizer(model, chosen.optimizer)
+    optimizer = PolicyOptimizer(model, chosen.optimizer)
     step_module.update(model, optimizer, batch, credit, chosen, 0)
 
 

@@ -10,6 +10,7 @@ from test_batch import trajectory, turn
 from test_forward import model_of
 from turngym.agents.tiny import tiny_model, tiny_tokenizer
 from turngym.errors import ConfigError
+from turngym.serial import dumps, loads
 from turngym.trainers.batch import collate
 from turngym.trainers.signals import InfoGain, InfoGainConfig, Models
 from turngym.trainers.signals.info_gain import answer_branch, gains
@@ -153,6 +154,43 @@ def test_a_trajectory_without_an_answer_has_no_gain(models):
     columns = InfoGain(InfoGainConfig(), models).columns(done, collate(done), models)
     assert columns.turn["info_gain_mask"].tolist() == [False] * 3 + [True, True, False]
     assert columns.turn["info_gain"].isfinite().all()
+
+
+def test_each_exchange_is_measured_by_its_own_answer(models):
+    """Two turns about "blue", one about nothing known, two about "red shoes", of which the first
+    asks back."""
+    replies = [([1, 2, 3], [4, 5], 0), ([6, 7], [8], 0), ([9], [10], 1)]
+    replies += [([11], [12], 2), ([13], [14, 15], 3)]
+    turns = [
+        turn(seen, said, opens=k == 0, exchange=exchange)
+        for k, (seen, said, exchange) in enumerate(replies)
+    ]
+    secret = Privileged(
+        references=("a",), exchange_references=(("blue",), (), ("red shoes",), None)
+    )
+    one = replace(trajectory(turns), privileged=secret)
+    other = episodes(("blue",))[0]  # one answer for the whole episode, whatever its exchanges
+    done = [loads(dumps(one)), other]
+    signal = InfoGain(InfoGainConfig(), models)
+    columns = signal.columns(done, collate(done), models)
+    prompts, read = [], []
+    for seen, said, _ in replies:
+        prompts.append([*read, *seen])
+        read += [*seen, *said]
+    expected = [
+        level(models, prompts[1], "blue") - level(models, prompts[0], "blue"),
+        *(0, 0),  # the next prompt asks for something else
+        level(models, prompts[4], "red shoes") - level(models, prompts[3], "red shoes"),
+        0,
+    ]
+    found = columns.turn["info_gain"]
+    torch.testing.assert_close(found[:5], torch.tensor(expected), rtol=0, atol=1e-5)
+    mask = columns.turn["info_gain_mask"].tolist()
+    assert mask == [True, False, False, True, False] + [True, True, False]
+    first = InfoGain(InfoGainConfig(baseline="first_turn"), models)
+    mask = first.columns(done, collate(done), models).turn["info_gain_mask"].tolist()
+    assert mask == [False] * 5 + [False, True, False]
+    assert signal.refusal([replace(secret, references=())]) == ""
 
 
 def test_answers_are_looked_for_in_eight_tasks_at_most(models):

@@ -13,12 +13,20 @@ import torch
 import killable  # noqa: F401  (registers the environment)
 from batches import Traj, make_batch
 from killable import settings, tiny_weights
-from turngym.errors import ConfigError, DataError, NotTheAgentsFault, RunStopped, StorageFailure
+from turngym.errors import (
+    ConfigError,
+    DataError,
+    NotTheAgentsFault,
+    RunStopped,
+    StorageFailure,
+    UnknownNameError,
+)
 from turngym.trainers import checkpoint, files
 from turngym.trainers import explore as explore_module
-from turngym.trainers import learn as learn_module
+from turngym.trainers import train as train_module
 from turngym.trainers.evidence import load_evidence
 from turngym.trainers.groups import drop_small_groups
+from turngym.trainers.run import Run
 from turngym.trainers.train import train
 
 
@@ -145,11 +153,21 @@ def test_a_disk_that_is_full_for_a_moment(calls, model, finished, tmp_path, monk
     same(run, finished)
 
 
+def test_a_run_that_is_still_going_is_not_resumed_beside_it(model, finished, tmp_path):
+    run = copy_of(finished, tmp_path / "run")
+    before = (run / "evaluations.jsonl").read_bytes()
+    with Run(run, config(model)).locked():
+        with pytest.raises(ConfigError, match="another process is training"):
+            train(config(model), run, resume=True, report=quiet)
+    assert (run / "evaluations.jsonl").read_bytes() == before
+    train(config(model), run, resume=True, report=quiet)
+
+
 def test_a_finished_run_says_so_and_stays_as_it_is(model, finished):
     before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*"))
     said = []
     train(config(model), finished, resume=True, report=said.append)
-    assert "finished: all 5 steps are done" in said[0] and len(said) == 1
+    assert "finished: 5 of 5 steps are done" in said[0] and len(said) == 1
     assert before == sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*"))
 
 
@@ -172,6 +190,17 @@ def test_more_steps_are_refused_where_the_first_ones_would_have_been_others(
         train(config(model, steps=9), run, resume=True, report=quiet)
 
 
+def test_a_resume_with_other_threads_says_that_bytes_will_differ(model, finished, tmp_path):
+    run, said, before = copy_of(finished, tmp_path / "run"), [], torch.get_num_threads()
+    cut(run / "checkpoints" / "step-000005" / "optimizer.pt")
+    try:
+        torch.set_num_threads(before + 1)
+        train(config(model), run, resume=True, report=said.append)
+    finally:
+        torch.set_num_threads(before)
+    assert f"{before} threads, cpu, now" in said[2] and f"{before + 1} threads" in said[2]
+
+
 def test_checkpoints_may_be_asked_for_more_often_when_a_run_is_resumed(model, finished, tmp_path):
     run = copy_of(finished, tmp_path / "run")
     cut(run / "checkpoints" / "step-000005" / "optimizer.pt")
@@ -184,8 +213,8 @@ class Poison:
     """Credit that is NaN in some steps, as a broken reward model gives it."""
 
     def __init__(self, monkeypatch, steps):
-        self.steps, self.real, self.calls = steps, learn_module.credit_method, 0
-        monkeypatch.setattr(learn_module, "credit_method", self)
+        self.steps, self.real, self.calls = steps, train_module.credit_method, 0
+        monkeypatch.setattr(train_module, "credit_method", self)
 
     def __call__(self, chosen):
         def method(batch):
@@ -268,3 +297,42 @@ def test_small_groups_leave_loss_and_baseline():
     assert drop_small_groups(batch, 1) == (batch, 0)
     with pytest.raises(NotTheAgentsFault, match=r"3 members left.*\[2, 1, 1\]"):
         drop_small_groups(batch, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"signals": {"values": {}}},
+            "'grpo' does not read the signal 'values'.*gae_bilevel, gae_token, gae_turn, spa",
+        ),
+        (
+            {"credit": {"method": "mapo"}, "env": {"id": "turngym/WebShop-v0", "size": "demo"}},
+            "'mapo' learns from turn rewards, and turngym/WebShop-v0 gives none",
+        ),
+        (
+            {"credit": {"method": "a2tgpo"}},
+            "'a2tgpo' needs the signal 'info_gain', which test/Even-v0 cannot feed",
+        ),
+        ({"signals": {"prgress": {}}}, "Did you mean 'progress'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name_before_anything_is_played(
+    changes, message, model, tmp_path
+):
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        train(config(model, **changes), tmp_path / "run", report=quiet)
+    assert not (tmp_path / "run").exists()
+
+
+def test_turn_rewards_may_come_from_a_signal_instead(model, tmp_path):
+    changes = {
+        "credit": {"method": "mapo"},
+        "env": {"id": "turngym/WebShop-v0", "size": "demo", "num_products": 100, "max_turns": 2},
+        "signals": {"progress": {"as_reward": True}},
+        "evaluation": {"episodes": 0},
+        "policy": {"path": "tiny:web_shop"},
+        "steps": 1,
+    }
+    train(config(model, **changes), tmp_path / "run", report=quiet)
+    assert (tmp_path / "run" / "finished.json").exists()

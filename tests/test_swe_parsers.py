@@ -201,6 +201,97 @@ def test_sympy_and_go_lines():
     }
 
 
+MOCHA = """
+  Array
+    \u2714 has a length
+    indexOf
+      \u2714 finds nothing
+      1) is wrong on purpose
+      - waits
+
+
+  2 passing (98ms)
+  1 pending
+  1 failing
+
+  1) Array
+       indexOf
+         is wrong on purpose:
+"""
+CTEST = """Test project /tmp/js/c
+    Start 1: good
+1/5 Test #1: good .............................   Passed    0.01 sec
+    Start 2: bad.case
+2/5 Test #2: bad.case .........................***Failed    0.01 sec
+    Start 3: late
+3/5 Test #3: late .............................***Timeout   1.02 sec
+    Start 4: absent
+Could not find executable nothing_here
+4/5 Test #4: absent ...........................***Not Run   0.00 sec
+    Start 5: off
+5/5 Test #5: off ..............................***Not Run (Disabled)   0.00 sec
+The following tests FAILED:
+\t  2 - bad.case (Failed)
+"""
+# mocha 11's and CTest 4.4's own output; the others after the documentation of their tools.
+CARGO = """running 3 tests
+test tests::adds ... ok
+test src/lib.rs - add (line 3) ... FAILED
+test tests::slow ... ignored
+test tests::panics - should panic ... ok
+test result: FAILED. 2 passed; 1 failed; 1 ignored"""
+MAVEN = """[INFO] Running com.example.AppTest
+[INFO] Tests run: 3, Failures: 0, Errors: 0, Skipped: 1, Time elapsed: 0.05 s -- in com.example.AppTest
+[ERROR] Tests run: 2, Failures: 1, Errors: 0, Skipped: 0, Time elapsed: 0.1 s <<< FAILURE! - in com.example.B
+[WARNING] Tests run: 1, Failures: 0, Errors: 0, Skipped: 1, Time elapsed: 0 s - in com.example.C
+[INFO] Tests run: 6, Failures: 1, Errors: 0, Skipped: 2"""
+JEST = """PASS src/a.test.ts
+  adds
+    \u2713 two numbers (3 ms)
+FAIL src/b.test.js
+    \u2715 breaks
+    \u25cb skipped later"""
+P, F, S = Status.PASSED, Status.FAILED, Status.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "results"),
+    [
+        (
+            "javascript",
+            MOCHA,
+            {"has a length": P, "finds nothing": P, "is wrong on purpose": F, "waits": S},
+        ),
+        ("ctest", CTEST, {"good": P, "bad.case": F, "late": F, "absent": F, "off": S}),
+        (
+            "cargo",
+            CARGO,
+            {
+                "tests::adds": P,
+                "src/lib.rs - add (line 3)": F,
+                "tests::slow": S,
+                "tests::panics": P,
+            },
+        ),
+        ("maven", MAVEN, {"com.example.AppTest": P, "com.example.B": F, "com.example.C": S}),
+        (
+            "javascript",
+            JEST,
+            {
+                "src/a.test.ts": P,
+                "two numbers": P,
+                "src/b.test.js": F,
+                "breaks": F,
+                "skipped later": S,
+            },
+        ),
+    ],
+)
+def test_suites_of_other_languages(name, log, results):
+    assert PARSERS[name](log) == results
+    assert PARSERS["any"](log) == results
+
+
 def test_matplotlib_mouse_buttons_are_numbers():
     log = "PASSED t.py::test[MouseButton.LEFT-MouseButton.RIGHT]"
     assert list(PARSERS["matplotlib"](log)) == ["t.py::test[1-3]"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import turngym
 from turngym.envs.tool_use.bfcl.backends import (
     CLASSES,
     check_turns,
@@ -15,11 +16,14 @@ from turngym.envs.tool_use.bfcl.backends import (
     replay,
     toolbox_of,
 )
+from turngym.envs.tool_use.bfcl.source import BfclTasks
+from turngym.envs.tool_use.conversation import Conversation
 from turngym.envs.tool_use.rows import BfclDialogue, load_bfcl_dialogues, parameter_names
 from turngym.errors import UnknownNameError
-from turngym.types import ToolCall
+from turngym.types import ToolCall, assistant
 
-DATA = Path(os.environ.get("TURNGYM_SHARED", "../shared")) / "data/bfcl"
+ROOT = Path(os.environ.get("TURNGYM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+DATA = ROOT / "data/bfcl"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the BFCL files")
 DOCUMENTS = {
     "GorillaFileSystem": "gorilla_file_system",
@@ -281,6 +285,35 @@ def entry(**changes):
 
 def call(name, **arguments):
     return ToolCall(id="1", name=name, arguments=arguments)
+
+
+def play(env, task_id, turns):
+    """The last reward and info of an agent who makes these calls in each turn and then says so."""
+    env.reset(options={"task_id": task_id})
+    for calls in turns:
+        for each in calls:
+            env.step(assistant("", [each]))
+        _, reward, over, _, info = env.step("Done.")
+    assert over
+    return reward, info
+
+
+@needs_data
+def test_an_entry_is_played_with_its_scripted_user(entries):
+    env = Conversation(BfclTasks(tuple(entries.values())))
+    (_, first), _ = env.reset(options={"task_id": "multi_turn_base_151"})
+    assert first.content == entries[151].questions[0]
+    gold = entries[151].gold_calls
+    reward, info = play(env, "multi_turn_base_151", gold)
+    assert (reward, info["rewards"]) == (1.0, {"turns": 1.0, "state": 1.0, "results": 1.0})
+    reward, info = play(env, "multi_turn_base_151", (gold[0], (), gold[2]))
+    assert (reward, info["rewards"]["turns"]) == (0.0, pytest.approx(1 / 3))
+    with pytest.raises(UnknownNameError, match="unknown BFCL entry"):
+        env.reset(options={"task_id": "multi_turn_base_200"})
+
+
+def test_the_contract_of_text_environments_holds():
+    turngym.check_env(lambda: Conversation(BfclTasks([entry()])))
 
 
 def test_more_than_the_gold_calls_is_fine_as_long_as_nothing_else_is_written():

@@ -12,10 +12,13 @@ import pytest
 
 pytest.importorskip("mcp")
 
+from turngym.agents.scripted import ScriptedAgent
+from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.mcp_tools import McpCommand, McpServer
 from turngym.envs.tool_use.tools import ToolBox
 from turngym.errors import ConfigError, DataError, InfraFailure, InfraTimeout
-from turngym.types import ToolCall
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
+from turngym.types import EpisodeStatus, ToolCall, assistant
 
 NOTEBOOK = """
     import os, sys, time
@@ -106,7 +109,7 @@ def gone(pid):
 
 @pytest.fixture
 def notebook(tmp_path):
-    with McpServer(script(tmp_path, NOTEBOOK), timeout_s=20) as server:
+    with McpServer(script(tmp_path, NOTEBOOK), timeout_s=60) as server:
         yield server
 
 
@@ -159,9 +162,30 @@ def test_a_call_that_hangs_is_given_up_and_its_process_ended(notebook):
     assert gone(pid)
 
 
+def test_an_episode_whose_server_dies_keeps_its_turns_and_is_not_held_against_the_agent(notebook):
+    replies = [
+        assistant("", [call("write", text="x" * 10_000_000)]),
+        assistant("", [call("write", text="milk")]),
+        assistant("", [call("die")]),
+    ]
+    agent = ScriptedAgent(lambda context: replies[len(context.turns)])
+    group = Group(key="g", seed=0, task_id="library/lend/0")
+    (episode,) = rollout(lambda: ToolUse(mcp=(notebook,)), agent, [group], RolloutConfig())
+    assert episode.status == EpisodeStatus.INFRA_ERROR
+    assert not episode.status.counts
+    assert [turn.status for turn in episode.turns][:2] == ["invalid_action", "ok"]
+    assert "did not answer die" in str(episode.error)
+
+
+def test_a_tool_that_two_sides_offer_is_refused(notebook):
+    env = ToolUse(mcp=(notebook, notebook))
+    with pytest.raises(ConfigError, match="several tools are called"):
+        env.reset(options={"task_id": "library/lend/0"})
+
+
 @pytest.mark.slow
 def test_closing_ends_every_process(tmp_path):
-    server = McpServer(script(tmp_path, NOTEBOOK), timeout_s=20, max_sessions=2)
+    server = McpServer(script(tmp_path, NOTEBOOK), timeout_s=60, max_sessions=2)
     box = ToolBox(server.tools)
     states = [box.call({}, call("write", text=str(n)))[0] for n in range(3)]
     found = [box.call(state, call("pid"))[1].content for state in states]
@@ -172,24 +196,26 @@ def test_closing_ends_every_process(tmp_path):
 
 
 def test_a_broken_schema_is_named_when_the_tools_are_listed(tmp_path):
-    with McpServer(script(tmp_path, BROKEN, ending=""), timeout_s=10) as server:
+    with McpServer(script(tmp_path, BROKEN, ending=""), timeout_s=60) as server:
         with pytest.raises(DataError, match=r"tool 'count' has a broken schema.*whole number"):
             server.tools  # noqa: B018
 
 
 @pytest.mark.parametrize(
-    ("command", "failure"),
+    ("command", "failure", "timeout_s"),
     [
-        (McpCommand(command=sys.executable, args=("-c", "pass")), InfraFailure),
-        (McpCommand(command="/no/such/program"), InfraFailure),
+        (McpCommand(command=sys.executable, args=("-c", "pass")), InfraFailure, 60),
+        (McpCommand(command="/no/such/program"), InfraFailure, 60),
         (
             McpCommand(command=sys.executable, args=("-c", "import time; time.sleep(60)")),
             InfraTimeout,
+            2,
         ),
     ],
 )
-def test_what_is_no_server_fails_clearly(command, failure):
-    with McpServer(command, timeout_s=2) as server, pytest.raises(failure, match="did not start"):
+def test_what_is_no_server_fails_clearly(command, failure, timeout_s):
+    server = McpServer(command, timeout_s=timeout_s)
+    with server, pytest.raises(failure, match="did not start"):
         server.tools  # noqa: B018
 
 
@@ -220,7 +246,7 @@ def over_http(tmp_path):
 
 def test_streamable_http(over_http):
     url, process = over_http
-    with McpServer(url, timeout_s=10) as server:
+    with McpServer(url, timeout_s=60) as server:
         box = ToolBox(server.tools)
         assert "1" in box.call({}, call("write", text="milk"))[1].content
         assert "milk" in box.call({}, call("read"))[1].content  # one memory for all, as it says

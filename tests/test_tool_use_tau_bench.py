@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from turngym.envs.tool_use.conversation import Ending, SideCall
 from turngym.envs.tool_use.state import changes
 from turngym.envs.tool_use.tau_bench import (
     TauTask,
@@ -19,6 +20,7 @@ from turngym.envs.tool_use.tau_bench import (
     tau_hash,
 )
 from turngym.envs.tool_use.tau_retail import RETAIL
+from turngym.envs.tool_use.tau_tasks import TauTasks, load_tau_tasks
 from turngym.errors import DataError
 from turngym.types import ToolCall
 
@@ -203,3 +205,34 @@ def test_arguments_that_python_would_refuse_are_told_as_python_tells_them():
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(DataError, match=r"orders\.json"):
         load_retail(tmp_path)
+
+
+@needs_fixtures
+def test_tasks_are_read_from_json_and_played_as_conversations(db):
+    """Gold calls earn 1, the same without the last write 0."""
+    tasks = load_tau_tasks(FOLDER / "retail_episodes.json")
+    assert len(tasks) == 10
+    source = TauTasks(db, "policy", tasks)
+    for key, task in tasks.items():
+        writes = [n for n, each in enumerate(task.actions) if RETAIL.tools[each.name].writes]
+        cases = [(task.actions, 1.0)]
+        if writes:  # one task wants nothing written
+            cases.append(((*task.actions[: writes[-1]], *task.actions[writes[-1] + 1 :]), 0.0))
+        for calls, wanted in cases:
+            ending = Ending(
+                calls=tuple(SideCall(side="assistant", call=each) for each in calls),
+                replies=task.outputs,
+                messages=(),
+            )
+            assert source.find(key).score(ending)[0] == wanted, key
+        assert source.find(key).scenario == task.instruction
+
+
+def test_rows_that_are_no_tasks_are_named(tmp_path):
+    path = tmp_path / "tasks.json"
+    path.write_text('[{"user_id": "u", "actions": []}]')
+    with pytest.raises(DataError, match="task 0: KeyError: 'instruction'"):
+        load_tau_tasks(path)
+    path.write_text("{}")
+    with pytest.raises(DataError, match="no list of tasks"):
+        load_tau_tasks(path)

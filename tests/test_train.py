@@ -13,7 +13,6 @@ from turngym.errors import ConfigError, NotTheAgentsFault, UnknownNameError
 from turngym.serial import read_jsonl
 from turngym.trainers import checkpoint
 from turngym.trainers import explore as explore_module
-from turngym.trainers import learn as learn_module
 from turngym.trainers import train as train_module
 from turngym.trainers.config import TrainConfig, load_recipe, recipe_names
 from turngym.trainers.credit import credit_method
@@ -126,7 +125,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(tmp_path, model_path, mo
 def test_ctrl_c_in_an_update_lets_it_finish_and_is_saved(tmp_path, model_path, monkeypatch):
     settings = config(model_path, checkpoint_every=100)
     train(settings, tmp_path / "whole", report=quiet)
-    real, calls = learn_module.update, []
+    real, calls = train_module.update, []
 
     def interrupted(*args, **kwargs):
         calls.append(None)
@@ -134,12 +133,12 @@ def test_ctrl_c_in_an_update_lets_it_finish_and_is_saved(tmp_path, model_path, m
             signal.raise_signal(signal.SIGINT)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(learn_module, "update", interrupted)
+    monkeypatch.setattr(train_module, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "cut", report=quiet)
     saved = checkpoint.latest(tmp_path / "cut")
     assert saved is not None and checkpoint.read_state(saved).step == 2
-    monkeypatch.setattr(learn_module, "update", real)
+    monkeypatch.setattr(train_module, "update", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     whole, cut = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
     assert whole == cut

@@ -2,6 +2,7 @@
 death. Every number is compared with the transformers model that holds the same weights."""
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -9,12 +10,16 @@ import threading
 import pytest
 import torch
 
+import turngym
 from guess import Guess
-from turngym import bridge
+from turngym import TextEnv, bridge
 from turngym.agents.tiny import load_tiny
 from turngym.agents.vllm import VLLMAgent
 from turngym.errors import ConfigError, ContextOverflow, InfraFailure
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.policy import Policy
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
+from turngym.trainers.train import train
 from turngym.types import Context, EpisodeStatus, Sampling, Turn, user
 
 pytest.importorskip("vllm", reason="needs the vllm environment")
@@ -101,7 +106,9 @@ def test_a_second_turn_extends_the_sampled_ids_and_reads_them_from_the_prefix_ca
 
 
 def test_the_same_seed_draws_the_same_reply_and_others_differ(agent):
+    agent.seeded = True
     texts = [ask(agent, seed=seed, max_new_tokens=24).reply_ids for seed in (1, 1, 2, 3, 4)]
+    agent.seeded = False
     assert texts[0] == texts[1]
     assert len({tuple(text) for text in texts}) > 1
 
@@ -162,7 +169,6 @@ def test_replies_are_of_one_version_while_weights_change(agent, model):
 def adapter(model, folder, seed):
     """A LoRA adapter as PEFT saves one, and the model with it merged in by hand: W + B A."""
     import copy
-    import json
 
     from safetensors.torch import save_file
 
@@ -208,6 +214,50 @@ def test_episodes_of_a_rollout_are_answered_together(agent, model):
             past = [] if turn.completion.opens_segment else past
             assert gap(model, turn.completion, past) <= 1e-4
             past += [*turn.completion.new_prompt_ids, *turn.completion.reply_ids]
+
+
+class Even(TextEnv):
+    """Two turns; the outcome is the share of replies with an even number of bytes."""
+
+    max_turns = 2
+
+    def reset(self, *, seed=None, options=None):
+        self.good = 0
+        return (user(f"say {int(self.np_random.integers(5))}"),), {}
+
+    def step(self, action):
+        self.good += len(action.content.encode()) % 2 == 0
+        return (user("again"),), 0.0, False, False, {"outcome": self.good / 2}
+
+
+turngym.register("test/Even-v0", Even)
+
+
+def test_training_samples_from_the_engine_and_the_importance_weight_stays_one(tmp_path):
+    """Stale weights or a wrong temperature show as a weight away from 1 from the second step on."""
+    settings = {
+        "env": {"id": "test/Even-v0"},
+        "policy": {
+            "path": "tiny:web_shop",
+            "device": "cpu",
+            "vllm": {"max_model_len": LIMIT, "enforce_eager": True},
+        },
+        "rollout": {"deterministic": False},
+        "optimizer": {"learning_rate": 1e-2},
+        "sampling": {"temperature": 0.8, "max_new_tokens": 12},
+        "evaluation": {"episodes": 0},
+        "steps": 3,
+        "groups_per_step": 2,
+        "group_size": 4,
+    }
+    run = train(TrainConfig.model_validate(settings), tmp_path / "run", report=lambda _: None)
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    weights = [line["metrics"]["importance_weight"] for line in lines]
+    assert len(weights) == 3 and max(abs(weight - 1) for weight in weights) <= 1e-4, weights
+    assert any(line["grad_norm"] > 0 for line in lines[:2])  # the weights did move
+    wrong = {**settings, "rollout": {"deterministic": True}}
+    with pytest.raises(ConfigError, match="deterministic=false"):
+        Policy.load(TrainConfig.model_validate(wrong).policy)
 
 
 def engine_process(agent):

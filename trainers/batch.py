@@ -22,16 +22,21 @@ __all__ = ["collate", "take", "take_credit"]
 _STATUS_INDEX = {status: index for index, status in enumerate(TurnStatus)}
 
 
-def collate(trajectories: Sequence[Trajectory]) -> TurnBatch:
+def collate(trajectories: Sequence[Trajectory], *, trained: bool = True) -> TurnBatch:
     """All trajectories as one ragged batch on the CPU, in the given order.
 
     Episodes whose failure was not the agent's keep their rows, with `traj_mask` false.
+
+    Args:
+        trajectories: episodes.
+        trained: whether the batch is for an optimizer; only then are ids and log-probabilities
+            asked for. Turns without them can be credited all the same.
 
     Raises:
         DataError: a turn that counts has no sampled ids or no log-probabilities (a black-box
             endpoint can be evaluated, not trained).
     """
-    columns = _Columns()
+    columns = _Columns(trained=trained)
     for index, trajectory in enumerate(trajectories):
         columns.add(index, trajectory)
     return columns.batch(trajectories)
@@ -41,6 +46,7 @@ def collate(trajectories: Sequence[Trajectory]) -> TurnBatch:
 class _Columns:
     """The columns while they grow; flat arrays, so that a token costs bytes, not objects."""
 
+    trained: bool
     token_ids: array[int] = field(default_factory=lambda: array("i"))
     turn_of_token: array[int] = field(default_factory=lambda: array("i"))
     logprobs: array[float] = field(default_factory=lambda: array("f"))
@@ -54,7 +60,8 @@ class _Columns:
     def add(self, index: int, trajectory: Trajectory) -> None:
         """Append one trajectory."""
         for position, turn in enumerate(trajectory.turns):
-            self._check(trajectory, position, turn)
+            if self.trained:
+                self._check(trajectory, position, turn)
             if turn.completion.opens_segment or position == 0:
                 self._close_segment()
                 self.traj_of_segment.append(index)

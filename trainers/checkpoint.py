@@ -31,6 +31,7 @@ __all__ = [
     "latest",
     "load_optimizer",
     "load_signals",
+    "numerics",
     "read_state",
     "save",
     "tidy",
@@ -49,15 +50,23 @@ class State:
     config_hash: str
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of every other file of the checkpoint, by its name there."""
+    numerics: str = ""
+    """What the last bits of a number depend on: version of torch, threads, device."""
     turngym: str = __version__
     format_version: int = CHECKPOINT_FORMAT
+
+
+def numerics(device: torch.device) -> str:
+    """What the last bits of a number depend on, in this process."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {name}"
 
 
 def save(
     run: Path,
     model: Any,
     tokenizer: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Mapping[str, Any],
     state: State,
     keep: int,
     signals: Mapping[str, Any] | None = None,
@@ -78,7 +87,7 @@ def save(
         draft.mkdir(parents=True)
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        torch.save(optimizer.state_dict(), draft / "optimizer.pt")
+        torch.save(dict(optimizer), draft / "optimizer.pt")
         torch.save(dict(signals or {}), draft / "signals.pt")
         _seal(draft, state)
         os.replace(draft, final)
@@ -161,13 +170,14 @@ def read_state(checkpoint: Path) -> State:
     return state
 
 
-def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore the optimizer's moments in place.
+def load_optimizer(checkpoint: Path) -> Mapping[str, Any]:
+    """The optimizer's state.
 
     Raises:
         DataError: the file is missing or damaged.
     """
-    optimizer.load_state_dict(_tensors(checkpoint / "optimizer.pt"))
+    state: Mapping[str, Any] = _tensors(checkpoint / "optimizer.pt")
+    return state
 
 
 def load_signals(checkpoint: Path) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from turngym.config import Config, apply_overrides, parse, read_toml
 from turngym.envs.env import TextEnv
@@ -21,7 +21,9 @@ __all__ = [
     "CreditSettings",
     "EnvConfig",
     "EvalConfig",
+    "LoraConfig",
     "OptimizerConfig",
+    "OverlongConfig",
     "PolicyConfig",
     "SamplingConfig",
     "TrainConfig",
@@ -64,6 +66,15 @@ class EnvConfig(Config):
             raise ConfigError(f"env of {self.id}: {error}") from error
 
 
+class LoraConfig(Config):
+    """Low-rank adapters by peft (arXiv 2106.09685): W x + alpha / rank * B A x."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    target: str | tuple[str, ...] = "all-linear"
+    """Names of the modules that get one; `all-linear`: every linear layer but the head."""
+
+
 class PolicyConfig(Config):
     """The model that learns."""
 
@@ -72,7 +83,16 @@ class PolicyConfig(Config):
     device: str = "auto"
     """`auto` takes CUDA when there is one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; with bfloat16 the optimizer keeps fp32 weights."""
+    gradient_checkpointing: bool = False
+    """Keep only the input of each block for the backward pass and compute the rest again: less
+    memory, about a third more work, the same gradients."""
+    lora: LoraConfig | None = None
+    """Train adapters and leave the weights of the model as they are."""
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    vllm: Mapping[str, Any] | None = None
+    """Sample with a vLLM engine in process instead of our own loop. The keys, such as
+    gpu_memory_utilization = 0.4, are those of `VLLMAgent` and of vLLM's AsyncEngineArgs."""
 
 
 class SamplingConfig(Config):
@@ -105,7 +125,7 @@ class CreditSettings(Config):
 class OptimizerConfig(Config):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(default=1e-6, gt=0)
+    learning_rate: float = Field(default=1e-6, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -121,11 +141,36 @@ class EvalConfig(Config):
 
     split: str = "test"
     episodes: int = Field(default=256, ge=0)
-    """0 switches evaluation off."""
+    """Tasks; 0 switches evaluation off."""
+    attempts: int = Field(default=1, ge=1)
+    """Episodes of each task; more than one gives pass@k and pass^k."""
     every: int = Field(default=0, ge=0)
     """Steps between evaluations while training; 0: only before and after."""
     temperatures: tuple[float, ...] = (1.0, 0.0)
     """Sampled and greedy."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many evaluations in a row without a better success at the first temperature;
+    0: never."""
+
+    @model_validator(mode="after")
+    def _patience_counts_evaluations(self) -> EvalConfig:
+        if self.patience and not self.every:
+            raise ValueError("patience counts evaluations while training: set evaluation.every")
+        return self
+
+
+class OverlongConfig(Config):
+    """DAPO's soft penalty for long replies (arXiv 2503.14476 equation 13), over an episode.
+
+    With n sampled tokens the outcome that is credited loses
+    factor * min(max((n - (max_tokens - buffer)) / buffer, 0), 1).
+    """
+
+    max_tokens: int = Field(ge=1)
+    """From here on the whole penalty is due."""
+    buffer: int = Field(ge=1)
+    """Tokens before `max_tokens` over which it grows."""
+    factor: float = Field(default=1.0, gt=0)
 
 
 class TrainConfig(Config):
@@ -152,6 +197,10 @@ class TrainConfig(Config):
     outage_wait_s: float = Field(default=30, ge=0)
     """When all episodes of a step are lost to a judge, a simulator or a server, it is played again
     after so many seconds, three times at most."""
+    refills: int = Field(default=0, ge=0)
+    """Rounds in which groups whose outcomes are all equal are replaced (DAPO's dynamic sampling);
+    what is still equal after the last one is left out."""
+    overlong: OverlongConfig | None = None
     mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout and epoch."""
     epochs: int = Field(default=1, ge=1)
@@ -164,8 +213,20 @@ class TrainConfig(Config):
     """Trajectories per step whose credit is kept token by token under details/; 0 keeps none."""
     max_skipped_steps: int = Field(default=5, ge=1)
     """After so many steps in a row without a finite loss and gradient the run stops."""
+    loggers: tuple[str, ...] = ()
+    """Beside the files of the run: `tensorboard`, `wandb`, `trackio`, or `module:attribute`."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves its default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stale_tokens_are_weighted(cls, data: Any) -> Any:
+        """Tokens of older weights need importance weights; without settings of their own the
+        default ones are written down, so that `config.json` shows them."""
+        rollout, loss = (dict(data.get(key) or {}) for key in ("rollout", "loss"))
+        if rollout.get("max_staleness") and loss.get("mismatch") is None:
+            return {**data, "loss": {**loss, "mismatch": {}}}
+        return data
 
 
 def recipe_names() -> list[str]:

@@ -43,6 +43,7 @@ class Critic(Signal[CriticConfig]):
     that before the turn's first one."""
 
     settings = CriticConfig
+    learns_from_reader = True
 
     def __init__(self, config: CriticConfig, models: Models) -> None:
         super().__init__(config, models)

@@ -1,20 +1,21 @@
 """What an update did to single tokens, for a few trajectories of a step: RUN/details/.
 
-Kept so that a report can show what really happened, where recomputing it would need the weights of
-that moment. Numbers have six significant digits; one trajectory is one line of JSON.
+Kept because recomputing it would need the weights of that moment; the advantages stand in RUN/credit
+(`trainers.ledger`). Numbers have six significant digits; one trajectory is one line of JSON.
 
 Legend: N tokens, K turns, B trajectories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.kernels.turn_policy_loss import turn_policy_loss
 from turngym.trainers.losses import Denominators, policy_terms
 from turngym.trainers.step import Update
 from turngym.trainers.types import Credit
@@ -31,20 +32,21 @@ DIGITS = 6
 class TurnDetail:
     """One turn; the lists have one entry per reply token."""
 
-    advantage: float
-    """What the credit method gave the turn."""
     low: float
     """The importance ratio is clipped below this,"""
     high: float
     """and above this."""
+    clipped: float
+    """Share of the trained tokens that clipping left without gradient, at the level of
+    `loss.ratio`."""
+    turn_ratio: float
+    """exp(mean log-ratio of the trained tokens)."""
     trained: tuple[int, ...]
     """1 where the token entered the loss, 0 where a mask or a bad number kept it out."""
     ratio: tuple[float, ...]
     """exp(new - old log-probability) right before the last optimizer step that used the token."""
     entropy: tuple[float, ...]
     """Of the policy at the token, in nats."""
-    token_advantage: tuple[float, ...] | None
-    """None where every token takes the turn's."""
     weight: tuple[float, ...] | None
     """Factor on the token's loss: the method's own, times the engine mismatch's. None: 1."""
 
@@ -54,11 +56,7 @@ class TrajectoryDetail:
     """One trajectory; `episode` finds it in the step's file under trajectories/."""
 
     episode: str
-    method: str
-    """The credit method."""
     turns: tuple[TurnDetail, ...]
-    columns: Mapping[str, tuple[float, ...]]
-    """What the signals told the method about each turn, by column."""
     format_version: int = DETAILS_FORMAT
 
 
@@ -93,9 +91,11 @@ class _Columns:
 
     def __init__(self, credit: Credit, update: Update, config: TrainConfig) -> None:
         batch = update.batch
-        tokens, turns, _ = policy_terms(batch, credit, Denominators.of(batch), config.loss)
+        tokens, turns, rule = policy_terms(batch, credit, Denominators.of(batch), config.loss)
         assert update.output.entropy is not None
-        self.method = config.credit.method
+        rule = replace(rule, kl_coef=0.0, entropy_coef=0.0)
+        with torch.no_grad():
+            loss = turn_policy_loss(update.output.logprobs, None, tokens, turns, rule)
         self.cu_turns = batch.cu_turns.tolist()
         ours = (batch.turn_of_token >= 0).nonzero().squeeze(1)
         counts = torch.bincount(batch.turn_of_token[ours], minlength=batch.num_turns)
@@ -104,37 +104,30 @@ class _Columns:
         self.ratio = _column((update.output.logprobs - tokens.old).exp(), ours)
         self.entropy = _column(update.output.entropy, ours)
         self.trained = tokens.mask[ours].int().tolist()
-        self.token = _maybe(tokens.advantage, ours)
         self.weight = _maybe(tokens.weight, ours)
         every = torch.arange(batch.num_turns, device=batch.device)
-        self.advantage = _column(credit.turn, every)
+        self.clipped = _column(loss.clipped, every)
+        self.turn_ratio = _column(loss.log_ratio.exp(), every)
         self.low, self.high = _column(1 - turns.low, every), _column(1 + turns.high, every)
-        self.signals = {
-            name: _column(column.float(), every)
-            for name, column in sorted(batch.turn_columns.items())
-            if column.ndim == 1
-        }
 
     def trajectory(self, row: int, episode: str) -> TrajectoryDetail:
         """Everything about one trajectory."""
         start, stop = self.cu_turns[row], self.cu_turns[row + 1]
         return TrajectoryDetail(
             episode=episode,
-            method=self.method,
             turns=tuple(self._turn(index) for index in range(start, stop)),
-            columns={name: tuple(column[start:stop]) for name, column in self.signals.items()},
         )
 
     def _turn(self, index: int) -> TurnDetail:
         own = slice(self.ends[index - 1] if index else 0, self.ends[index])
         return TurnDetail(
-            advantage=self.advantage[index],
             low=self.low[index],
             high=self.high[index],
+            clipped=self.clipped[index],
+            turn_ratio=self.turn_ratio[index],
             trained=tuple(self.trained[own]),
             ratio=tuple(self.ratio[own]),
             entropy=tuple(self.entropy[own]),
-            token_advantage=None if self.token is None else tuple(self.token[own]),
             weight=None if self.weight is None else tuple(self.weight[own]),
         )
 

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
@@ -35,6 +37,7 @@ from turngym.trainers.boundary import (
     told,
     when_late,
 )
+from turngym.trainers.tape import Tape, env_id
 from turngym.types import (
     Agent,
     Completion,
@@ -44,10 +47,7 @@ from turngym.types import (
     Privileged,
     Sampling,
     Trajectory,
-    Turn,
-    TurnStatus,
 )
-from turngym.version import __version__
 
 __all__ = ["Episode", "Group", "Origin", "RolloutConfig"]
 
@@ -63,22 +63,6 @@ STATUS_OF_ERROR: tuple[tuple[type[BaseException], EpisodeStatus], ...] = (
     (EnvironmentFailure, EpisodeStatus.ENV_ERROR),
 )
 
-# Read by the rollout and stored in fields of Turn or Trajectory; the rest of info stays info.
-_KNOWN_INFO = frozenset(
-    {
-        "outcome",
-        "success",
-        "turn_reward",
-        "rewards",
-        "status",
-        "feedback",
-        "exchange",
-        "anchor",
-        "drops",
-        "task_id",
-    }
-)
-
 
 class RolloutConfig(Config):
     """Budgets and concurrency."""
@@ -87,6 +71,8 @@ class RolloutConfig(Config):
     """Episodes alive at once."""
     deterministic: bool = True
     """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
+    max_staleness: int = Field(default=0, ge=0, le=1)
+    """1: while the optimizer works on a batch the next one is played with the weights of before."""
     act_timeout_s: float = 600.0
     """Time for one reply; beyond it the episode ends as `agent_timeout`."""
     step_timeout_s: float = 120.0
@@ -189,12 +175,7 @@ class Episode:
         self._step_at_work: Future[Any] | None = None
         self._acting = False
         self._started = time.perf_counter()
-        self._turns: list[Turn] = []
-        self._closing: tuple[Message, ...] = ()
-        self._outcome: float | None = None
-        self._success: bool | None = None
-        self._reward_sum = 0.0
-        self._exchange = 0
+        self._tape = Tape()
 
     async def run(self, on_cancel: Callable[[Trajectory], None]) -> Trajectory:
         """The trajectory, whatever happens; `on_cancel` gets it when the run is cancelled."""
@@ -228,12 +209,11 @@ class Episode:
             seen, completion = new, await self._act(env, new)
             result = await self._step(env, completion.message)
             new, reward, terminated, truncated, info = checked_step(env, result)
-            self._record(seen, completion, anchor, reward, info)
+            self._tape.add(seen, completion, anchor, reward, info)
             if terminated or truncated:
-                self._closing = new
+                self._tape.closing = new
                 return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
-            asked = any(message.role == "user" for message in new)
-            self._exchange = int(info.get("exchange", self._exchange + asked))
+            self._tape.hear(new, info)
 
     async def _fork(self, origin: Origin) -> TextEnv:
         try:
@@ -244,13 +224,11 @@ class Episode:
             raise
 
     async def _act(self, env: TextEnv, new: tuple[Message, ...]) -> Completion:
-        context = Context(
-            episode=self.key, tools=tuple(env.tools), turns=tuple(self._turns), new=new
-        )
-        seed = derive(self.group.seed, self.member, len(self._turns))
+        context = Context(episode=self.key, tools=tuple(env.tools), turns=self._tape.turns, new=new)
+        seed = derive(self.group.seed, self.member, len(self._tape.turns))
         self._acting = True
-        act = self.agent.act(context, sampling=self.group.sampling, seed=seed)
-        completion = await asyncio.wait_for(act, self._time_for(self.config.act_timeout_s))
+        async with asyncio.timeout(self._time_for(self.config.act_timeout_s)):
+            completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
         check_completion(self.agent, completion)
         self._acting = False
         return completion
@@ -258,46 +236,18 @@ class Episode:
     async def _step(self, env: TextEnv, message: Message) -> Any:
         astep = getattr(env, "astep", None)
         if astep is not None:
-            limit = self._time_for(self.config.step_timeout_s)
-            return await asyncio.wait_for(astep(message), limit)
+            async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+                return await astep(message)
         return await self._in_thread(lambda: env.step(message))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         future = self._step_at_work = self._executor.submit(work)
-        limit = self._time_for(self.config.step_timeout_s)
-        return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
+            return await asyncio.wrap_future(future)
 
     def _time_for(self, limit_s: float) -> float:
         left = self._started + self.config.episode_timeout_s - time.perf_counter()
         return max(min(limit_s, left), 0.0)
-
-    def _record(
-        self,
-        seen: tuple[Message, ...],
-        completion: Completion,
-        anchor: str,
-        reward: float,
-        info: Mapping[str, Any],
-    ) -> None:
-        self._reward_sum += reward
-        if "outcome" in info:
-            self._outcome = float(info["outcome"])
-        if "success" in info:
-            self._success = bool(info["success"])
-        turn_reward = info.get("turn_reward")
-        turn = Turn(
-            seen=seen,
-            completion=completion,
-            reward=None if turn_reward is None else float(turn_reward),
-            rewards=dict(info.get("rewards", {})),
-            exchange=self._exchange,
-            status=TurnStatus(info.get("status", "ok")),
-            feedback=str(info.get("feedback", "")),
-            anchor=anchor,
-            info={name: value for name, value in info.items() if name not in _KNOWN_INFO},
-            drops=tuple(info.get("drops", ())),
-        )
-        self._turns.append(turn)
 
     def _end(self, status: EpisodeStatus, error: str) -> Trajectory:
         env, origin = self._env, self._origin
@@ -306,28 +256,20 @@ class Episode:
         except Exception:  # a stranger's property: it breaks this episode alone
             tools, privileged = (), Privileged()
             status, error = EpisodeStatus.ENV_ERROR, error or traceback.format_exc()
-        outcome = self._reward_sum if self._outcome is None else self._outcome
-        success = self._success
-        if success is None and env is not None:
-            success = outcome >= env.success_at
         task_id = self.group.task_id or ""
-        trajectory = Trajectory(
-            env_id=_env_id(env),
+        trajectory = self._tape.end(
+            status,
+            env_id=env_id(env),
             task_id=task_id if origin is None else str(origin.info.get("task_id", task_id)),
             episode=self.key,
             seed=self.group.seed,
             group=self.group.key,
-            turns=tuple(self._turns),
-            status=status,
-            closing=self._closing,
             tools=tools,
-            outcome=outcome if status.counts else None,
-            success=success if status.counts else None,
+            success_at=None if env is None else env.success_at,
             privileged=privileged,
             fingerprint="" if origin is None else origin.fingerprint,
             error=error,
             seconds=time.perf_counter() - self._started,
-            versions={"turngym": __version__},
         )
         self._close()
         return trajectory
@@ -351,9 +293,3 @@ class Episode:
             self._step_at_work.add_done_callback(close)
         else:
             self._executor.submit(close)
-
-
-def _env_id(env: TextEnv | None) -> str:
-    if env is None:
-        return ""
-    return env.spec.id if env.spec is not None else type(env).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +9,30 @@ from dataclasses import dataclass
 from turngym.envs.env import TextEnv
 from turngym.errors import NotTheAgentsFault
 from turngym.seeding import derive
+from turngym.trainers.intervals import (
+    Interval,
+    clustered_mean,
+    clustered_share,
+    pass_at,
+    pass_hat,
+)
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Agent, Sampling, Trajectory
 
-__all__ = ["Evaluation", "Interval", "evaluate", "summarize", "wilson"]
-
-Z95 = 1.959963984540054
+__all__ = ["Evaluation", "PassRate", "evaluate", "pass_rates", "summarize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """An estimate with its 95 % interval."""
+class PassRate:
+    """Several attempts at each task."""
 
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+    k: int
+    tasks: int
+    """With at least k counted attempts; the others say nothing about k."""
+    at: Interval
+    """pass@k: at least one of k attempts is solved."""
+    hat: Interval
+    """pass^k: all k attempts are solved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +42,17 @@ class Evaluation:
     episodes: int
     counted: int
     """Episodes that ended through the agent's own doing."""
+    tasks: int
+    """Tasks with a counted episode."""
     success: Interval
-    """Share of counted episodes that were solved (Wilson interval)."""
+    """Share of counted episodes that were solved (Wilson interval over tasks)."""
     outcome: Interval
-    """Mean outcome of counted episodes (normal interval)."""
+    """Mean outcome of counted episodes (normal interval over tasks)."""
     turns: float
     """Mean turns per counted episode."""
     statuses: Mapping[str, int]
+    passes: tuple[PassRate, ...] = ()
+    """For k = 2, 4, 8, ... and the number of attempts, where there is more than one."""
 
 
 def evaluate(
@@ -53,19 +62,22 @@ def evaluate(
     split: str,
     episodes: int,
     sampling: Sampling,
+    attempts: int = 1,
     seed: int = 0,
     config: RolloutConfig | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> Evaluation:
-    """Play `episodes` tasks of `split` once each, always the same ones for the same seed.
+    """Play `episodes` tasks of `split`, `attempts` times each; the same ones for the same seed.
 
-    An environment without task lists draws its tasks from seeds that training never uses.
+    The attempts at a task start from one state, each with noise of its own. An environment without
+    task lists draws its tasks from seeds that training never uses.
     """
     tasks = make_env().tasks(split)
     groups = [
         Group(
             key=f"{split}-{index}",
             seed=derive(seed, "evaluation", split, index),
+            size=attempts,
             task_id=task,
             split=split,
             sampling=sampling,
@@ -88,36 +100,41 @@ def summarize(trajectories: Iterable[Trajectory]) -> Evaluation:
             f"none of {len(played)} episodes can be counted; {played[0].episode} ended as "
             f"{played[0].status}: {played[0].error.strip().rpartition(chr(10))[2]}"
         )
-    outcomes = [t.outcome or 0.0 for t in counted]
+    tasks: dict[str, list[Trajectory]] = {}
+    for trajectory in counted:
+        tasks.setdefault(trajectory.group, []).append(trajectory)
+    solved = [[float(bool(t.success)) for t in attempts] for attempts in tasks.values()]
     return Evaluation(
         episodes=len(played),
         counted=len(counted),
-        success=wilson(sum(bool(t.success) for t in counted), len(counted)),
-        outcome=_normal(outcomes),
+        tasks=len(tasks),
+        success=clustered_share(solved),
+        outcome=clustered_mean([[t.outcome or 0.0 for t in group] for group in tasks.values()]),
         turns=sum(len(t.turns) for t in counted) / max(len(counted), 1),
         statuses=dict(sorted(Counter(t.status.value for t in played).items())),
+        passes=pass_rates([(len(values), int(sum(values))) for values in solved]),
     )
 
 
-def wilson(successes: int, trials: int) -> Interval:
-    """95 % interval of a share by Wilson's score method (JASA 22, 1927); 0 to 1 without trials."""
-    if trials == 0:
-        return Interval(value=math.nan, low=0.0, high=1.0)
-    share = successes / trials
-    spread = Z95**2 / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Interval(value=share, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
+def pass_rates(tasks: Sequence[tuple[int, int]]) -> tuple[PassRate, ...]:
+    """pass@k and pass^k for k = 2, 4, 8, ... and the most attempts at a task.
 
-
-def _normal(values: Sequence[float]) -> Interval:
-    if len(values) < 2:
-        value = values[0] if values else math.nan
-        return Interval(value=value, low=-math.inf, high=math.inf)
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    half = Z95 * math.sqrt(variance / len(values))
-    return Interval(value=mean, low=mean - half, high=mean + half)
+    Args:
+        tasks: attempts and solved ones of each task.
+    """
+    most = max((attempts for attempts, _ in tasks), default=0)
+    rates = []
+    for k in sorted({2**power for power in range(1, most.bit_length())} | {most}):
+        enough = [task for task in tasks if task[0] >= k]
+        if k < 2:
+            continue
+        total = sum(attempts for attempts, _ in enough)
+        at, hat = (
+            clustered_share([[estimate(k, *task)] for task in enough], total)
+            for estimate in (pass_at, pass_hat)
+        )
+        rates.append(PassRate(k=k, tasks=len(enough), at=at, hat=hat))
+    return tuple(rates)
 
 
 def _choose(tasks: Sequence[str], count: int) -> list[str | None]:

@@ -11,7 +11,7 @@ from turngym.trainers.policy import Policy
 from turngym.trainers.run import Run
 from turngym.types import Agent
 
-__all__ = ["examine", "examine_expert"]
+__all__ = ["examine", "examine_expert", "stalled"]
 
 
 def examine_expert(run: Run, report: Callable[[str], None]) -> None:
@@ -25,16 +25,27 @@ def examine_expert(run: Run, report: Callable[[str], None]) -> None:
 
 
 def examine(run: Run, policy: Policy, step: int, label: str, report: Callable[[str], None]) -> None:
-    """Log what the policy makes of the held-out tasks, once per temperature in the settings."""
+    """Log what the policy, published before, makes of the held-out tasks at each temperature."""
     config = run.config
     if not config.evaluation.episodes:
         return
     report(f"playing {config.evaluation.episodes} held-out tasks ...")
-    policy.agent.load(policy.model, version=step)
     for temperature in config.evaluation.temperatures:
         found = _play(run, policy.agent, temperature, f"{step:06d}-{label}-{temperature:g}")
         run.log_evaluation(step, f"{label}-{temperature:g}", found)
         report(f"{label} at temperature {temperature:g}: held-out success {found.success}")
+
+
+def stalled(run: Run) -> bool:
+    """Whether the last `evaluation.patience` evaluations while training were no better than one
+    before them: early stopping, on held-out success at the first temperature."""
+    config = run.config.evaluation
+    if not config.patience or not config.temperatures:
+        return False
+    labels = [f"{label}-{config.temperatures[0]:g}" for label in ("before", "during")]
+    values = [row["success"]["value"] for row in run.evaluations() if row["label"] in labels]
+    recent = values[-config.patience :]
+    return len(values) > config.patience and max(recent) <= max(values[: -config.patience])
 
 
 def _play(run: Run, agent: Agent, temperature: float, name: str) -> Evaluation:
@@ -46,6 +57,7 @@ def _play(run: Run, agent: Agent, temperature: float, name: str) -> Evaluation:
             split=config.evaluation.split,
             episodes=config.evaluation.episodes,
             sampling=config.sampling.sampling(temperature=temperature),
+            attempts=config.evaluation.attempts,
             seed=config.seed,
             config=config.rollout,
             on_episode=writer.write,

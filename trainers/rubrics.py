@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 import turngym.rewards
 from turngym.agents.load import load_agent
-from turngym.config import Config
+from turngym.config import Config, parse
 from turngym.errors import ConfigError, UnknownNameError
+from turngym.registry import load_object
 from turngym.rewards.reward import JUDGED, REWARDS, Reward
 from turngym.rewards.rubric import Rubric, Weighted
 
-__all__ = ["RewardsConfig", "find_reward"]
+__all__ = ["RewardsConfig", "find_reward", "parse_rubric"]
 
 
 class RewardsConfig(Config):
@@ -56,10 +58,15 @@ class RewardsConfig(Config):
 def find_reward(name: str, judge: str | None = None) -> Reward:
     """The reward called `name`, asking the agent that `judge` names if it needs one.
 
+    `package.module:attribute` names a reward that is not registered.
+
     Raises:
-        ConfigError: it asks a judge and none is named, or none of that name can be had.
+        ConfigError: it asks a judge and none is named, or none of that name can be had; or the
+            import path leads to no reward.
         UnknownNameError: no such reward; the message names the closest.
     """
+    if ":" in name:
+        return _loaded(name)
     for module in pkgutil.iter_modules(turngym.rewards.__path__, "turngym.rewards."):
         importlib.import_module(module.name)  # where rewards register themselves
     if name in REWARDS:
@@ -69,6 +76,37 @@ def find_reward(name: str, judge: str | None = None) -> Reward:
     if judge is None:
         raise ConfigError(f'reward {name!r} asks a judge: set judge = "http://host/v1#MODEL"')
     return JUDGED[name](load_agent(judge))
+
+
+def parse_rubric(specs: Sequence[str], judge: str | None = None) -> Rubric:
+    """The weighted sum that texts such as `outcome` and `polite=0.2` describe.
+
+    Raises:
+        ConfigError: no reward is named, a weight is no number, or a reward cannot be had.
+        UnknownNameError: no such reward.
+    """
+    parts = [spec.partition("=") for spec in specs]
+    try:
+        weights = {name.strip(): float(weight) if equals else 1.0 for name, equals, weight in parts}
+    except ValueError as error:
+        raise ConfigError(f"a reward is NAME or NAME=WEIGHT: {error}") from error
+    rubric = parse(RewardsConfig, {**weights, "judge": judge}, source="rewards").rubric()
+    if rubric is None:
+        raise ConfigError("name at least one reward")
+    return rubric
+
+
+def _loaded(path: str) -> Reward:
+    try:
+        found = load_object(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"cannot load the reward {path!r}: {error}") from error
+    if not (callable(found) and hasattr(found, "name") and hasattr(found, "level")):
+        raise ConfigError(
+            f"{path!r} is no reward: decorate the function with turngym.rewards.reward"
+        )
+    reward: Reward = found
+    return reward
 
 
 def _number(name: str, weight: Any) -> float:

@@ -6,15 +6,17 @@ it is resumed, and written again to the same bytes.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from turngym.config import config_hash
-from turngym.errors import ConfigError, DataError, StorageFailure
+from turngym.errors import ConfigError, DataError, RunStopped, StorageFailure
 from turngym.serial import TrajectoryWriter
 from turngym.trainers import checkpoint
 from turngym.trainers.config import TrainConfig
@@ -22,6 +24,8 @@ from turngym.trainers.details import TrajectoryDetail
 from turngym.trainers.evaluate import Evaluation
 from turngym.trainers.evidence import Evidence, save_evidence
 from turngym.trainers.files import append_line, write_whole
+from turngym.trainers.ledger import Credited, write_ledger
+from turngym.trainers.loggers import Loggers, Opening, find_loggers
 from turngym.trainers.types import StepResult
 
 __all__ = ["Run"]
@@ -37,6 +41,7 @@ class Run:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
+        self.loggers = Loggers({})
 
     @classmethod
     def start(cls, folder: Path, config: TrainConfig) -> Run:
@@ -98,18 +103,37 @@ class Run:
             _take_back(self.folder / name, step)
         checkpoint.tidy(self.folder, step, self.config.keep_checkpoints)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while the block runs; a killed one leaves no lock behind.
+
+        Raises:
+            ConfigError: another process is training in this folder.
+        """
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(f"another process is training in {self.folder}") from error
+            yield
+
     @property
-    def finished(self) -> bool:
-        """Whether all steps of the settings, and the evaluation after them, are done."""
+    def finished(self) -> str:
+        """How the run ended, once the steps of the settings and the evaluation after them are done;
+        "" before."""
         try:
             done = json.loads((self.folder / "finished.json").read_text())
         except (OSError, ValueError):
-            return False
-        return bool(done["steps"] == self.config.steps)
+            return ""
+        if done["asked"] != self.config.steps:
+            return ""
+        early = " (stopped early)" if done["steps"] < done["asked"] else ""
+        return f"{done['steps']} of {done['asked']} steps are done{early}"
 
-    def finish(self) -> None:
-        """Say that nothing is left to do."""
-        write_whole(self.folder / "finished.json", json.dumps({"steps": self.config.steps}) + "\n")
+    def finish(self, steps: int) -> None:
+        """Say that nothing is left to do after `steps` steps."""
+        done = {"steps": steps, "asked": self.config.steps}
+        write_whole(self.folder / "finished.json", json.dumps(done) + "\n")
 
     @property
     def config_hash(self) -> str:
@@ -118,9 +142,13 @@ class Run:
 
     def trajectories(self, label: str) -> TrajectoryWriter:
         """A writer for one step or evaluation, empty even if an interrupted attempt wrote there."""
-        path = self.folder / "trajectories" / f"{label}.jsonl"
+        path = self.trajectory_file(label)
         path.unlink(missing_ok=True)
         return TrajectoryWriter(path)
+
+    def trajectory_file(self, label: str) -> Path:
+        """Where the episodes of one step or evaluation lie."""
+        return self.folder / "trajectories" / f"{label}.jsonl"
 
     def log_step(self, result: StepResult) -> None:
         """Append one step to metrics.jsonl and timings.jsonl."""
@@ -128,6 +156,8 @@ class Run:
         seconds = data.pop("seconds")
         self._append("metrics.jsonl", data)
         self._append("timings.jsonl", {"step": result.step, **seconds})
+        timed = {f"seconds/{name}": value for name, value in seconds.items()}
+        self.loggers.log(result.step + 1, {**_scalars(data), **data["metrics"], **timed})
 
     def log_details(self, step: int, details: Iterable[TrajectoryDetail]) -> None:
         """Write the step's file under details/, if there is anything to write."""
@@ -143,9 +173,25 @@ class Run:
 
         _storing(path, write)
 
+    def log_credit(self, step: int, rows: Sequence[Credited]) -> None:
+        """Write what the credit method gave to the episodes of a step."""
+        path = self.folder / "credit" / f"step-{step:06d}.jsonl"
+        _storing(path, lambda: write_ledger(path, rows))
+
     def log_evaluation(self, step: int, label: str, evaluation: Evaluation) -> None:
         """Append one evaluation."""
-        self._append("evaluations.jsonl", {"step": step, "label": label, **asdict(evaluation)})
+        data = asdict(evaluation)
+        self._append("evaluations.jsonl", {"step": step, "label": label, **data})
+        figures = {name: data[name]["value"] for name in ("success", "outcome")}
+        figures |= {f"pass@{each.k}": each.at.value for each in evaluation.passes}
+        figures |= {f"pass^{each.k}": each.hat.value for each in evaluation.passes}
+        self.loggers.log(step, {f"eval/{label}/{key}": value for key, value in figures.items()})
+
+    def open_loggers(self, step: int, report: Callable[[str], None]) -> None:
+        """Let the loggers of the settings take what is logged from here on, after `step` steps."""
+        settings = self.config.model_dump(mode="json")
+        opening = Opening(folder=self.folder, settings=settings, step=step)
+        self.loggers = Loggers(find_loggers(self.config.loggers), opening, report)
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of evaluations.jsonl."""
@@ -160,13 +206,24 @@ class Run:
             row += 1
         return row
 
-    def evidence_path(self, step: int) -> Path:
-        """Where the evidence of a skipped step lies."""
-        return self.folder / "evidence" / f"step-{step:06d}.pt"
+    def stop_if_stuck(self) -> None:
+        """End a run whose last `max_skipped_steps` steps were all skipped.
+
+        Raises:
+            RunStopped: it is so; names the evidence.
+        """
+        limit = self.config.max_skipped_steps
+        if self.skipped_in_a_row() < limit:
+            return
+        path = max((self.folder / "evidence").glob("step-*.pt"))
+        raise RunStopped(
+            f"loss or gradient were not finite in {limit} steps in a row. The batch of the last "
+            f"one: turngym.trainers.evidence.load_evidence({str(path)!r})"
+        )
 
     def keep_evidence(self, evidence: Evidence) -> None:
         """Save the batch of a skipped step, and drop all but the newest of them."""
-        path = self.evidence_path(evidence.step)
+        path = self.folder / "evidence" / f"step-{evidence.step:06d}.pt"
         _storing(path, lambda: save_evidence(path, evidence))
         for old in sorted(path.parent.glob("step-*.pt"))[:-EVIDENCE_KEPT]:
             old.unlink()
@@ -198,15 +255,22 @@ def _take_back(path: Path, step: int) -> None:
     write_whole(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
 
 
+def _scalars(data: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a step's record that are no metrics of their own."""
+    return {
+        name: float(value)
+        for name, value in data.items()
+        if name != "step" and isinstance(value, int | float)
+    }
+
+
 def _finite(value: Any) -> Any:
     """`value` with NaN and infinities as None: JSON has no word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

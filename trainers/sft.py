@@ -24,7 +24,7 @@ from turngym.trainers.batch import collate, take
 from turngym.trainers.config import OptimizerConfig
 from turngym.trainers.forward import micro_batches, policy_output
 from turngym.trainers.losses import Denominators
-from turngym.trainers.step import learning_rate, make_optimizer
+from turngym.trainers.optimizer import PolicyOptimizer, learning_rate
 from turngym.trainers.types import TurnBatch
 from turngym.types import Trajectory
 
@@ -62,12 +62,11 @@ def sft(
     if not counted:
         raise DataError(f"none of {len(trajectories)} trajectories can be learnt from")
     batch = collate(counted).to(next(model.parameters()).device)
-    optimizer = make_optimizer(model, config.optimizer)
+    optimizer = PolicyOptimizer(model, config.optimizer)
     model.train()
     losses = []
     for step in range(config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer, step, config.steps)
+        optimizer.set_rate(learning_rate(config.optimizer, step, config.steps))
         rows = torch.tensor(sorted(_rows(config, len(counted), step)), device=batch.device)
         losses.append(_step(model, optimizer, take(batch, rows)[0], config))
         if on_step is not None:
@@ -88,17 +87,15 @@ def best_of_groups(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     return list(best.values())
 
 
-def _step(
-    model: Any, optimizer: torch.optim.Optimizer, batch: TurnBatch, config: SFTConfig
-) -> float:
+def _step(model: Any, optimizer: PolicyOptimizer, batch: TurnBatch, config: SFTConfig) -> float:
     tokens = max(Denominators.of(batch).tokens, 1)
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     total = 0.0
     for part, _, _ in micro_batches(batch, config.max_tokens_per_forward):
         loss = -policy_output(model, part).logprobs.sum() / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
+    optimizer.clip(config.optimizer.max_grad_norm)
     optimizer.step()
     return total
 

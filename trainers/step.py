@@ -16,13 +16,17 @@ from torch import Tensor
 
 from turngym.seeding import derive
 from turngym.trainers.batch import take, take_credit
-from turngym.trainers.config import OptimizerConfig, TrainConfig
-from turngym.trainers.forward import micro_batches, policy_output
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.losses import ClipConfig, Denominators, clip_loss
-from turngym.trainers.signals.logprobs import score_tokens
+from turngym.trainers.losses.mismatch import mean_weight
+from turngym.trainers.optimizer import PolicyOptimizer
+from turngym.trainers.team import Team
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
 
-__all__ = ["Update", "add_old_logprobs", "learning_rate", "make_optimizer", "update"]
+__all__ = ["Update", "add_old_logprobs", "update"]
+
+
+ALONE = Team()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,45 +44,27 @@ class Update:
     """[N] of each token, right before the last optimizer step that used it."""
 
 
-def make_optimizer(model: Any, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, as is usual for transformers."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=config.betas,
-    )
-
-
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    course = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
-    low = config.final_fraction
-    if config.schedule == "linear":
-        return config.learning_rate * (1 - (1 - low) * course)
-    if config.schedule == "cosine":
-        return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * course)) / 2)
-    return config.learning_rate
-
-
-def add_old_logprobs(model: Any, batch: TurnBatch, max_tokens: int) -> TurnBatch:
+@torch.no_grad()
+def add_old_logprobs(
+    model: Any, batch: TurnBatch, max_tokens: int, team: Team = ALONE
+) -> TurnBatch:
     """The batch with `old_logprobs` of the current weights, in one pass without gradients."""
-    return replace(batch, old_logprobs=score_tokens(model, batch, max_tokens).logprobs)
+    logprobs = torch.zeros_like(batch.sampled_logprobs)
+    for part in team.parts(batch, max_tokens):
+        output = team.policy_output(model, part.batch, entropy=False)
+        if part.scale:
+            logprobs[part.tokens] = output.logprobs
+    return replace(batch, old_logprobs=team.total(logprobs))
 
 
 def update(
     model: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: PolicyOptimizer,
     batch: TurnBatch,
     credit: Credit,
     config: TrainConfig,
     step: int,
+    team: Team = ALONE,
 ) -> Update:
     """Train on one rollout and say what happened.
 
@@ -93,27 +79,30 @@ def update(
         credit: of the whole batch, made before it is split.
         config: epochs, mini-batches, loss.
         step: of the run; keys the order of trajectories.
+        team: whose processes share the work; all hold the same batch and credit.
     """
     moves = config.mini_batches * config.epochs > 1
     if batch.old_logprobs is None and (moves or config.loss.mismatch is not None):
-        batch = add_old_logprobs(model, batch, config.max_tokens_per_forward)
+        batch = add_old_logprobs(model, batch, config.max_tokens_per_forward, team)
     logprobs = torch.zeros_like(batch.sampled_logprobs)
     entropy = torch.zeros_like(logprobs)
     done = []
     for rows in _order(batch, config, step):
         part, part_credit, tokens = _part(batch, credit, rows)
-        one = _one(model, optimizer, part, part_credit, config)
+        one = _one(model, optimizer, part, part_credit, config, team)
         logprobs[tokens], entropy[tokens] = one.output.logprobs, _given(one.output.entropy)
         done.append(one)
     applied = [each for each in done if not each.skipped] or done
     names = sorted({name for each in applied for name in each.metrics})
+    # Of the weights before this update, which are those that were sampled from or follow them.
+    before = logprobs if batch.old_logprobs is None else batch.old_logprobs
+    weight = {"importance_weight": mean_weight(batch, before)}
     return Update(
         loss=sum(each.loss for each in applied) / len(applied),
         grad_norm=sum(each.grad_norm for each in applied) / len(applied),
         skipped=sum(each.skipped for each in done),
-        metrics={
-            name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names
-        },
+        metrics=weight
+        | {name: _mean([e.metrics[name] for e in applied if name in e.metrics]) for name in names},
         batch=batch,
         output=PolicyOutput(logprobs=logprobs, entropy=entropy),
     )
@@ -121,28 +110,32 @@ def update(
 
 def _one(
     model: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: PolicyOptimizer,
     batch: TurnBatch,
     credit: Credit,
     config: TrainConfig,
+    team: Team,
 ) -> Update:
     loss_config: ClipConfig = config.loss
     denominators = Denominators.of(batch)
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
+    total = torch.zeros((), dtype=torch.float64, device=batch.device)
     logprobs = torch.zeros_like(batch.sampled_logprobs)
     entropy = torch.zeros_like(batch.sampled_logprobs)
-    total = 0.0
-    for part, tokens, turns in micro_batches(batch, config.max_tokens_per_forward):
-        output = policy_output(model, part, entropy=True)
-        part_credit = take_credit(credit, tokens, turns, batch.num_turns)
-        loss = clip_loss(output, part, part_credit, denominators, loss_config).value
+    for part in team.parts(batch, config.max_tokens_per_forward):
+        output = team.policy_output(model, part.batch, entropy=True)
+        part_credit = take_credit(credit, part.tokens, part.turns, batch.num_turns)
+        loss = clip_loss(output, part.batch, part_credit, denominators, loss_config).value
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-        logprobs[tokens] = output.logprobs.detach()
-        entropy[tokens] = _given(output.entropy).detach()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm))
-    sound = math.isfinite(total) and math.isfinite(norm)
+            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+        if part.scale:
+            total += loss.detach()
+            logprobs[part.tokens] = output.logprobs.detach()
+            entropy[part.tokens] = _given(output.entropy).detach()
+    logprobs, entropy = team.total(torch.stack([logprobs, entropy]))
+    norm = optimizer.clip(config.optimizer.max_grad_norm)
+    value = float(team.total(total))
+    sound = math.isfinite(value) and math.isfinite(norm)
     if sound:
         optimizer.step()
     # The whole mini-batch once more without gradients: exact quantiles, whatever the split was.
@@ -151,7 +144,7 @@ def _one(
         metrics = dict(clip_loss(output, batch, credit, denominators, loss_config).metrics)
     metrics["entropy"] = float(entropy.sum()) / max(denominators.tokens, 1)
     return Update(
-        loss=total,
+        loss=value,
         grad_norm=norm,
         skipped=int(not sound),
         metrics=metrics,

@@ -70,13 +70,11 @@ def run_agent(
     Raises:
         ConfigError: `out` holds a run already and `resume` is off.
     """
-    trajectories = settings.out / "trajectories.jsonl"
-    if trajectories.exists() and not settings.resume:
+    file = settings.out / "trajectories.jsonl"
+    if file.exists() and not settings.resume:
         raise ConfigError(f"{settings.out} holds a run already: choose another --out, or --resume")
     folder = folder_of(settings.out, settings.run_id, settings.model)
-    done = {t.task_id: t for t in (read_jsonl(trajectories) if trajectories.exists() else ())}
-    done = {task: t for task, t in done.items() if t.status.counts}
-
+    done = {t.task_id: t for t in (read_jsonl(file) if file.exists() else ()) if t.status.counts}
     graded: set[str] = set()
 
     def keep(task: Task, result: InstanceResult) -> None:
@@ -92,17 +90,8 @@ def run_agent(
             on_result=keep,
         )
 
-    groups = [
-        Group(
-            key=task.instance_id,
-            seed=derive(settings.seed, task.instance_id),
-            task_id=task.instance_id,
-            sampling=settings.sampling,
-        )
-        for task in tasks
-        if task.instance_id not in done
-    ]
-    with TrajectoryWriter(trajectories) as writer:
+    todo = [task.instance_id for task in tasks if task.instance_id not in done]
+    with TrajectoryWriter(file) as writer:
 
         def finished(trajectory: Trajectory) -> None:
             writer.write(trajectory)
@@ -111,21 +100,39 @@ def run_agent(
                 write_report(folder, _ungraded(trajectory, settings.model))
             progress(trajectory, _verdict_of(trajectory))
 
-        config = RolloutConfig(
-            concurrency=settings.workers,
-            deterministic=False,
-            step_timeout_s=3 * settings.evaluation.timeout_s + 120,
-            episode_timeout_s=24 * 3600.0,
-        )
-        rollout(make, agent, groups, config, on_episode=finished)
-    answers = [
-        _prediction(done[t.instance_id], settings.model) for t in tasks if t.instance_id in done
-    ]
+        groups = [_group(task, settings) for task in todo]
+        rollout(make, agent, groups, _budgets(settings), on_episode=finished)
+    return _reported(settings, folder, [t.instance_id for t in tasks], done)
+
+
+def _group(task_id: str, settings: AgentRun) -> Group:
+    """One episode of a task; its key lets scripted agents know which."""
+    return Group(
+        key=task_id,
+        seed=derive(settings.seed, task_id),
+        task_id=task_id,
+        sampling=settings.sampling,
+    )
+
+
+def _budgets(settings: AgentRun) -> RolloutConfig:
+    """A step may hold a whole evaluation: two graders, and time to start."""
+    return RolloutConfig(
+        concurrency=settings.workers,
+        deterministic=False,
+        step_timeout_s=3 * settings.evaluation.timeout_s + 120,
+        episode_timeout_s=24 * 3600.0,
+    )
+
+
+def _reported(
+    settings: AgentRun, folder: Path, ids: Sequence[str], done: Mapping[str, Trajectory]
+) -> Mapping[str, Any]:
+    """Write predictions and the run's report; gives the report."""
+    answers = [_prediction(done[task], settings.model) for task in ids if task in done]
     write_predictions(answers, settings.out / "predictions.jsonl")
-    reports = read_reports(folder)
-    ids = [task.instance_id for task in tasks]
-    kept = {i: body for i, body in reports.items() if i in set(ids)}
-    return write_run_report(settings.out, settings.run_id, settings.model, kept, ids)
+    reports = {task: body for task, body in read_reports(folder).items() if task in set(ids)}
+    return write_run_report(settings.out, settings.run_id, settings.model, reports, ids)
 
 
 def load_player(spec: str, tasks: Sequence[Task], actions: PresetName, seed: int = 0) -> Agent:

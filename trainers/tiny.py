@@ -6,6 +6,7 @@ model fine-tuned on its imperfect scripted expert, so that reinforcement learnin
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from turngym.trainers.cold_start import demonstrate
 from turngym.trainers.config import OptimizerConfig
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.trainers.sft import SFTConfig, sft
+from turngym.types import Trajectory
 
 __all__ = ["FAMILIES", "Family", "cold_start", "corpus"]
 
@@ -42,12 +44,26 @@ class Family:
     """Probability of a mistake at each choice of the expert."""
     episodes: int = 8000
     """Demonstrations."""
+    worlds: int = 1
+    """Worlds (setting `seed`) that they are spread over: what differs from one to the next cannot
+    be learnt by heart."""
     steps: int
     """Steps of fine-tuning with 32 episodes each."""
 
-    def make(self) -> TextEnv:
+    def make(self, world: int = 0) -> TextEnv:
         """A fresh environment."""
-        return make(self.env_id, **self.settings)
+        chosen = {"seed": world} if world else {}
+        return make(self.env_id, **self.settings, **chosen)
+
+    def demonstrations(self) -> list[Trajectory]:
+        """What the expert does, with its mistakes."""
+        done: list[Trajectory] = []
+        for world in range(self.worlds):
+            each = self.episodes // self.worlds
+            make_one = functools.partial(self.make, world)
+            tokenizer = tiny_tokenizer()
+            done += demonstrate(make_one, tokenizer, episodes=each, noise=self.noise, seed=world)
+        return done
 
 
 FAMILIES: Registry[Family] = Registry("family of tiny policies")
@@ -59,6 +75,28 @@ FAMILIES.add(
     "emotional_support",
     Family(
         env_id="turngym/EmotionalSupport-v0", settings={"preset": "demo"}, noise=0.35, steps=400
+    ),
+)
+FAMILIES.add(
+    "conversational_qa",
+    Family(
+        env_id="turngym/ConversationalQA-v0",
+        settings={"size": "demo"},
+        start="web_shop",
+        noise=0.15,
+        episodes=12000,
+        worlds=8,
+        steps=1350,
+    ),
+)
+FAMILIES.add(
+    "swe",  # needs Docker: every demonstration is played and graded in containers
+    Family(
+        env_id="turngym/SWE-v0",
+        settings={"tasks": "tiny", "actions": "bash", "max_turns": 5},
+        noise=0.5,
+        episodes=96,
+        steps=180,
     ),
 )
 FAMILIES.add(
@@ -108,12 +146,11 @@ def cold_start(family: str, target: Path) -> list[float]:
     """Write `config.json` and 16-bit weights of a family to `target`; gives the losses."""
     recipe = FAMILIES[family]
     torch.set_num_threads(1)  # one thread adds up in one order: the same weights on any laptop
-    demos = demonstrate(recipe.make, tiny_tokenizer(), episodes=recipe.episodes, noise=recipe.noise)
     model = tiny_model() if recipe.start is None else load_tiny(recipe.start)[0]
     # A constant rate: stopping earlier or later only means less or more of the same.
     optimizer = OptimizerConfig(learning_rate=2e-3, weight_decay=0.01, warmup_steps=30)
     config = SFTConfig(steps=recipe.steps, optimizer=optimizer)
-    losses = sft(model, demos, config, on_step=_progress)
+    losses = sft(model, recipe.demonstrations(), config, on_step=_progress)
     model.to(torch.bfloat16).save_pretrained(target)
     (target / "generation_config.json").unlink(missing_ok=True)
     return losses

@@ -112,6 +112,11 @@ class InventedSource:
         """One passage per entity, of all splits."""
         return self.world.passages
 
+    def passages_of(self, split: Split) -> Sequence[Passage]:
+        """Those about the entities of a split; nothing else is needed to answer its questions."""
+        own = self.world.entities
+        return tuple(passage for passage in self.passages if own[passage.id].split == split)
+
     def tasks(self, split: Split) -> Sequence[str]:
         """Ids such as `train-12-3` (conversation, question), or `train-12` for whole ones."""
         return self._ids[split]

@@ -67,7 +67,17 @@ class ConversationalQA(TextEnv):
     """
 
     shared: ClassVar[frozenset[str]] = frozenset(
-        {"settings", "source", "retriever", "tools", "success_at", "_ids", "_allowed", "_compare"}
+        {
+            "settings",
+            "source",
+            "retriever",
+            "_own_retriever",
+            "tools",
+            "success_at",
+            "_ids",
+            "_allowed",
+            "_compare",
+        }
     )
 
     def __init__(
@@ -82,15 +92,23 @@ class ConversationalQA(TextEnv):
         super().__init__()
         self.settings = settings_for(size, settings)
         self.source = source if source is not None else open_source(self.settings)
-        self.retriever = (
-            retriever if retriever is not None else open_retriever(self.settings, self.source)
-        )
+        self._own_retriever = retriever
+        self.retriever = self._retriever("train")
         self._compare = comparison(self.settings.answer, grader)
         self.success_at = self.settings.success_at
         asks = self.settings.mixed_initiative
         self._allowed = tuple(ActionKind) if asks else (ActionKind.SEARCH, ActionKind.ANSWER)
         self.tools = () if self._tags else protocol.tool_schemas(self._allowed)
         self._ids: dict[Split, tuple[str, ...]] = {}
+
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """One tag per action, where actions are tags."""
+        kinds = self._allowed if self._tags else ()
+        return tuple(
+            f"<{kind}></{kind}>" if kind is ActionKind.NO_ANSWER else f"<{kind}>...</{kind}>"
+            for kind in kinds
+        )
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of a split; without mixed initiative only tasks that have an answer."""
@@ -112,6 +130,7 @@ class ConversationalQA(TextEnv):
             UnknownNameError: unknown task.
         """
         split, task = self._choose(options or {})
+        self.retriever = self._retriever(split)
         self._progress = Progress(task_id=task.id)
         settings = self.settings
         rules = protocol.rules(
@@ -164,11 +183,15 @@ class ConversationalQA(TextEnv):
         """References, gold searches and rewrite of the question; nothing before the first reset."""
         if not hasattr(self, "_progress"):
             return Privileged()
-        question = self._question
+        question, asked = self._question, self._progress.asked
+        questions = self._questions(self._progress.task_id)
         rewrites = [question.rewrite] if question.rewrite else []
         queries = question.gold_queries or tuple(rewrites)
         return Privileged(
             references=question.references,
+            exchange_references=tuple(
+                None if number is None else questions[number].references for number in asked
+            ),
             gold_actions=tuple(f"<search> {query} </search>" for query in queries),
             hidden_state={
                 "rewrites": rewrites,
@@ -209,6 +232,10 @@ class ConversationalQA(TextEnv):
         if self.settings.mixed_initiative:
             return questions
         return tuple(question for question in questions if question.kind is Kind.ANSWER)
+
+    def _retriever(self, split: Split) -> Retriever:
+        own = self._own_retriever
+        return own if own is not None else open_retriever(self.settings, self.source, split)
 
     def _choose(self, options: Mapping[str, Any]) -> tuple[Split, Task]:
         for name in options:
@@ -277,7 +304,8 @@ class ConversationalQA(TextEnv):
         return result
 
     def _clarify(self, reply: Message) -> StepResult:
-        self._update(asked_back=True, exchange=self._progress.exchange + 1)
+        now = self._progress
+        self._update(asked_back=True, exchange=now.exchange + 1, asked=(*now.asked, None))
         said = protocol.spoken(self._question.clarification, brief=self.settings.brief)
         return self._go_on(reply, said, {"action": "clarify"})
 
@@ -302,6 +330,7 @@ class ConversationalQA(TextEnv):
             self._update(
                 question=now.question + 1,
                 exchange=now.exchange + 1,
+                asked=(*now.asked, now.question + 1),
                 replies=0,
                 asked_back=False,
                 queries=(),

@@ -28,6 +28,8 @@ class Progress:
     """Number of the question being answered."""
     exchange: int = 0
     """User messages served so far; asking back opens one more."""
+    asked: tuple[int | None, ...] = (0,)
+    """Number of the question that opened each exchange; None: the agent asked back."""
     replies: int = 0
     """To this question."""
     asked_back: bool = False

@@ -24,6 +24,8 @@ class ConversationalQASettings(Config):
     """JSON lines with `id` and `contents` to search instead of the data set's own passages."""
     server: str | None = None
     """Address of a Search-R1 search server, such as http://127.0.0.1:8000/retrieve."""
+    recording: Path | None = None
+    """File that keeps every search and answers it from then on; asks only about new ones."""
     cache: Path | None = None
     """Folder for indexes of corpora; None is ~/.cache/turngym/bm25."""
 

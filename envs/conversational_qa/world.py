@@ -198,12 +198,23 @@ _LAST = (
 ).split()
 
 
-def _names(count: int, voice: Voice, rng: random.Random) -> list[str]:
+def _names(count: int, voice: Voice, rng: random.Random) -> dict[Split, list[str]]:
+    """Names of each split. Which split a name belongs to is the same in every world."""
     draw = _syllables if voice == "plain" else _words
-    names: dict[str, None] = {}
-    while len(names) < count:
-        names[draw(rng, count)] = None
-    return list(names)
+    wanted = {split: round(share * count) for split, share in _SHARES.items()}
+    wanted["test"] = count - wanted["train"] - wanted["dev"]
+    names: dict[Split, dict[str, None]] = {split: {} for split in SPLITS}
+    while any(len(names[split]) < wanted[split] for split in SPLITS):
+        name = draw(rng, count)
+        split = _split_of(name)
+        if len(names[split]) < wanted[split]:
+            names[split][name] = None
+    return {split: list(found) for split, found in names.items()}
+
+
+def _split_of(name: str) -> Split:
+    place = derive("split", name) % 10
+    return "train" if place < 6 else "dev" if place < 8 else "test"
 
 
 def _syllables(rng: random.Random, count: int) -> str:
@@ -216,16 +227,12 @@ def _words(rng: random.Random, count: int) -> str:
     return " ".join([*sorted(rng.sample(_FIRST, length)), rng.choice(_LAST)])
 
 
-def _members(names: list[str]) -> dict[tuple[Split, EntityKind], tuple[str, ...]]:
-    members: dict[tuple[Split, EntityKind], tuple[str, ...]] = {}
-    start = 0
-    for split in SPLITS:
-        stop = start + round(_SHARES[split] * len(names))
-        own = names[start:] if split == SPLITS[-1] else names[start:stop]
-        for place, kind in enumerate(_KINDS):
-            members[split, kind] = tuple(own[place :: len(_KINDS)])
-        start = stop
-    return members
+def _members(names: Mapping[Split, list[str]]) -> dict[tuple[Split, EntityKind], tuple[str, ...]]:
+    return {
+        (split, kind): tuple(own[place :: len(_KINDS)])
+        for split, own in names.items()
+        for place, kind in enumerate(_KINDS)
+    }
 
 
 def _facts(

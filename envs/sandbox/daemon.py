@@ -4,6 +4,7 @@ import atexit
 import functools
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from turngym.errors import InfraFailure, InfraTimeout, MissingExtraError
 
-__all__ = ["LABEL", "client", "image_id", "owner", "reap", "remove", "translated"]
+__all__ = ["LABEL", "client", "image_id", "is_podman", "owner", "reap", "remove", "translated"]
 
 LABEL = "turngym.sandbox"
 """Label of every container that turngym starts; its value is the owner."""
@@ -42,6 +43,13 @@ def client() -> Any:
     atexit.register(made.close)
     reap(made)
     return made
+
+
+@functools.cache
+def is_podman() -> bool:
+    """Whether Podman answers, whose tmpfs knows no owner."""
+    parts = client().version().get("Components") or ()
+    return any("podman" in str(part.get("Name", "")).lower() for part in parts)
 
 
 def _knock(address: str) -> None:
@@ -105,12 +113,17 @@ def remove(docker_client: Any, container: str) -> None:
     """Remove one container, running or not; one that is already going is fine."""
     import docker.errors
 
-    try:
-        docker_client.api.remove_container(container, force=True, v=True)
-    except (docker.errors.NotFound, docker.errors.APIError) as error:
-        # The daemon may be removing it at this moment, which is what was asked for.
-        if error.status_code not in (404, 409):
-            raise
+    for attempt in range(40):
+        try:
+            docker_client.api.remove_container(container, force=True, v=True)
+            return
+        except docker.errors.APIError as error:
+            # The daemon may be removing it at this moment, which is what was asked for.
+            if error.status_code in (404, 409):
+                return
+            if "improper" not in str(error) or attempt == 39:
+                raise
+            time.sleep(0.05)  # Podman calls a container that is just stopping "improper"
 
 
 def _dead(label: str) -> bool:

@@ -18,7 +18,15 @@ from collections.abc import Callable
 from typing import Any
 
 from turngym.envs.sandbox.archive import Change, Snapshot, changes, unrooted
-from turngym.envs.sandbox.daemon import LABEL, client, image_id, owner, remove, translated
+from turngym.envs.sandbox.daemon import (
+    LABEL,
+    client,
+    image_id,
+    is_podman,
+    owner,
+    remove,
+    translated,
+)
 from turngym.envs.sandbox.shell import Reply, Shell, drain
 from turngym.envs.sandbox.spec import PINNED, ExecResult, SandboxSpec
 from turngym.errors import InfraFailure, UsageError
@@ -53,6 +61,7 @@ class DockerSandbox:
         self._warden: Shell | None = None
         self._shell: Shell | None = None
         self._shell_pid = 0
+        self._opening = threading.Lock()
         self._closed = False
         self._gone = False
         if seed is None and spec.disk == "tmpfs":
@@ -248,6 +257,13 @@ class DockerSandbox:
             self._api.start(self._container)
         if self._warden.builtin("true", timeout_s=60).exit_code != 0:
             raise InfraFailure(f"{self.spec.image} has no working bash as its first process")
+        if self._gives_folder:
+            self._warden.builtin(f"chown {self.spec.user} {shlex.quote(self.spec.workdir)}")
+
+    @property
+    def _gives_folder(self) -> bool:
+        """Podman's tmpfs knows no owner, so the warden gives the working directory away."""
+        return self.spec.disk == "tmpfs" and is_podman()
 
     def _environment(self) -> dict[str, str]:
         return {**PINNED, **self.spec.environment}
@@ -261,12 +277,13 @@ class DockerSandbox:
             "/run": "rw,nosuid,nodev,noexec,size=64m,mode=0755",
         }
         if self.spec.disk == "tmpfs":
-            tmpfs[self.spec.workdir] = f"{scratch},uid={uid},gid={gid or uid},mode=0755"
+            given = "" if is_podman() else f",uid={uid},gid={gid or uid}"
+            tmpfs[self.spec.workdir] = f"{scratch}{given},mode=0755"
         config: dict[str, Any] = {
             "auto_remove": True,
             "network_mode": "none",
             "cap_drop": ["ALL"],
-            "cap_add": ["KILL"],
+            "cap_add": ["KILL", "CHOWN"] if self._gives_folder else ["KILL"],
             "security_opt": ["no-new-privileges"],
             "pids_limit": limits.pids,
             "mem_limit": f"{limits.memory_mb}m",
@@ -285,23 +302,25 @@ class DockerSandbox:
         """The command shell, opened anew after a kill; None when the container is gone."""
         if self._closed:
             raise UsageError("the sandbox is closed")
-        if self._shell is None:
-            if self._gone or not self.alive:
-                self._gone = True
-                return None
-            with translated("opening a shell in the sandbox"):
-                made = self._api.exec_create(
-                    self._container,
-                    _BASH,
-                    stdin=True,
-                    user=self.spec.user,
-                    environment=self._environment(),
-                )["Id"]
-                opened = self._api.exec_start(made, socket=True)
-                self._shell = Shell(*_connection(opened))
-            pid = self._shell.builtin("echo $$").output
-            self._shell_pid = int(pid or 0)
-        return self._shell
+        with self._opening:
+            if self._shell is None:
+                if self._gone or not self.alive:
+                    self._gone = True
+                    return None
+                self._shell = self._open_shell()
+                self._shell_pid = int(self._shell.builtin("echo $$").output or 0)
+            return self._shell
+
+    def _open_shell(self) -> Shell:
+        with translated("opening a shell in the sandbox"):
+            made = self._api.exec_create(
+                self._container,
+                _BASH,
+                stdin=True,
+                user=self.spec.user,
+                environment=self._environment(),
+            )["Id"]
+            return Shell(*_connection(self._api.exec_start(made, socket=True)))
 
     def _watch_disk(self) -> None:
         """Kill the container once it has written more than `disk_mb`, until it is closed."""

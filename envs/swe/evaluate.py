@@ -6,20 +6,23 @@ back; log run. `resolved` needs both graders; where they disagree the answer is 
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from turngym.envs.sandbox import Limits, SandboxSpec, Snapshot
 from turngym.envs.sandbox.archive import contents, pack
 from turngym.envs.sandbox.docker_sandbox import DockerSandbox, image_seed
+from turngym.envs.sandbox.images import Images
 from turngym.envs.swe.commands import EXIT, files_to_test, script_for
 from turngym.envs.swe.grading import Grade, grade
 from turngym.envs.swe.parsers import Results, Status, parser_of, region
 from turngym.envs.swe.patches import apply_patch, fault_of, files_of
 from turngym.envs.swe.predictions import Prediction
+from turngym.envs.swe.scrub import scrub
 from turngym.envs.swe.sealed import SealedResult, is_test_support, run_sealed, seals
 from turngym.envs.swe.tasks import Task
 from turngym.envs.swe.verdict import InstanceResult, Verdict
-from turngym.errors import InfraFailure, InfraTimeout
+from turngym.errors import InfraFailure, InfraTimeout, NotTheAgentsFault
 
 __all__ = ["EvalSettings", "evaluate", "judge", "spec_of"]
 
@@ -35,6 +38,8 @@ class EvalSettings:
     limits: Limits = Limits(memory_mb=4096, cpus=2.0, pids=512, disk_mb=1024)
     sealed: bool = True
     """False grades by the log alone, as SWE-bench does; such verdicts can be fooled."""
+    images: Images | None = None
+    """Pulls images that are missing and removes others; None uses what is there."""
 
 
 def evaluate(
@@ -55,10 +60,11 @@ def evaluate(
     if fault := fault_of(patch):
         return _result(task, prediction, Verdict.PATCH_REFUSED, began, reason=fault)
     try:
-        return _evaluate(task, prediction, patch, settings, seed, began)
+        with settings.images.use(task.image) if settings.images else nullcontext():
+            return _evaluate(task, prediction, patch, settings, seed, began)
     except InfraTimeout as error:
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=f"time-out: {error}")
-    except InfraFailure as error:
+    except NotTheAgentsFault as error:
         return _result(task, prediction, Verdict.INFRA_FAILURE, began, reason=str(error))
 
 
@@ -124,6 +130,8 @@ def _evaluate(
 
 def _prepare(box: DockerSandbox, task: Task, seed: Snapshot | None) -> Snapshot:
     """Bring the container to the state in which the agent began."""
+    if task.files is None:
+        scrub(box)  # code under test could look for the fix, too
     if task.bug_patch and not apply_patch(box, task.bug_patch).method:
         raise InfraFailure(f"the bug of {task.instance_id} does not apply to {task.image}")
     return box.snapshot() if seed is None or task.bug_patch else seed

@@ -253,7 +253,9 @@ def _multi(row: Mapping[str, Any]) -> Task:
         ),
         image=f"mswebench/{org}_m_{repo}:pr-{number}".lower(),
         workdir=f"/home/{repo}",
-        test_command="bash /home/fix-run.sh",
+        parser="any",
+        # The images also hold fix-run.sh, which applies the reference fix that lies beside it.
+        test_command="bash /home/run.sh",
     )
 
 

@@ -6,10 +6,12 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turngym.envs.tool_use.tools import ToolResult
 from turngym.errors import DataError
+from turngym.rewards.tool_steps import CallMade
 from turngym.types import ToolCall
 
-__all__ = ["MAX_CALL_CHARACTERS", "parse_call", "parse_calls"]
+__all__ = ["MAX_CALL_CHARACTERS", "call_record", "parse_call", "parse_calls"]
 
 MAX_CALL_CHARACTERS = 65_536
 
@@ -83,3 +85,9 @@ def _name(function: ast.expr) -> str:
         case ast.Attribute(value=owner, attr=name):
             return f"{_name(owner)}.{name}"
     raise ValueError("what is called has no plain name")
+
+
+def call_record(call: ToolCall, result: ToolResult) -> CallMade:
+    """The record of a call; arguments that are not JSON, or huge, are left out."""
+    unread = result.code == "malformed_arguments"
+    return CallMade(name=call.name[:100], arguments={} if unread else call.arguments, ok=result.ok)

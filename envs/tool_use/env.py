@@ -14,18 +14,31 @@ from typing import Any, ClassVar
 from turngym.envs.canonical import digest
 from turngym.envs.env import Observation, StepResult, TextEnv
 from turngym.envs.splits import as_split
-from turngym.envs.tool_use.calls import parse_call
+from turngym.envs.tool_use.calls import call_record, parse_call
 from turngym.envs.tool_use.expert import next_action
+from turngym.envs.tool_use.mcp_tools import McpServer
 from turngym.envs.tool_use.settings import settings_for
-from turngym.envs.tool_use.state import changes, state_hash
+from turngym.envs.tool_use.sources import BundledTasks, TaskSource
+from turngym.envs.tool_use.state import changes, same_world, state_hash
 from turngym.envs.tool_use.tasks import Task, World, gold_state
-from turngym.envs.tool_use.tools import ToolResult
+from turngym.envs.tool_use.tools import ToolBox, ToolResult
 from turngym.envs.tool_use.user import AskedUser, hear
-from turngym.envs.tool_use.worlds import WORLDS, find_task, is_offered, task_ids
-from turngym.errors import ConfigError, DataError, UnknownNameError, closest
-from turngym.rewards.tool_checklist import exchange_value, fire, strict_satisfied, verdicts
-from turngym.rewards.tool_steps import CallMade, Step, communicated
+from turngym.envs.tool_use.worlds import WORLDS
+from turngym.errors import ConfigError, DataError, JudgeFailure, closest
+from turngym.rewards.judged import ItemJudge
+from turngym.rewards.tool_checklist import (
+    ChecklistItem,
+    Table,
+    about_tools,
+    exchange_value,
+    fire,
+    strict_satisfied,
+    unknown,
+    verdicts,
+)
+from turngym.rewards.tool_steps import CallMade, Judged, Step, communicated
 from turngym.types import (
+    Agent,
     Message,
     Privileged,
     ToolCall,
@@ -51,6 +64,9 @@ class ToolUse(TextEnv):
 
     Args:
         size: None for chat models, `demo` for the tiny policies (`settings.PRESETS`).
+        tasks: where tasks come from, such as a `DialogueFile`; None: the bundled worlds.
+        judge: decides checklist items that have no rule; an agent stands for `ItemJudge(agent)`.
+        mcp: MCP servers whose tools the agent gets besides those of the task.
         settings: fields of `ToolUseSettings`, such as `worlds=("library",)`.
 
     `reset(options=...)` takes `split` (train, dev, test) and `task_id`. The turn reward is the checklist
@@ -67,16 +83,31 @@ class ToolUse(TextEnv):
         >>> messages, reward, terminated, truncated, info = env.step("What is your card?")
     """
 
-    shared: ClassVar[frozenset[str]] = frozenset({"settings", "tools"})
+    shared: ClassVar[frozenset[str]] = frozenset({"settings", "source", "judge", "mcp", "tools"})
 
-    def __init__(self, *, size: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        size: str | None = None,
+        tasks: TaskSource | None = None,
+        judge: ItemJudge | Agent | None = None,
+        mcp: Sequence[McpServer] = (),
+        **settings: Any,
+    ) -> None:
         self.settings = settings_for(size, settings)
+        self.source: TaskSource = tasks or BundledTasks(self.settings)
+        self.judge = judge if judge is None or isinstance(judge, ItemJudge) else ItemJudge(judge)
+        self.mcp = tuple(mcp)
         super().__init__(max_turns=self.settings.max_turns)
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether the tasks are those of the bundled worlds."""
+        return isinstance(self.source, BundledTasks)
 
     def tasks(self, split: str = "train") -> Sequence[str]:
         """Stable ids of the tasks of a split; no two splits share a name or a title."""
-        shown = self.settings
-        return task_ids(shown.worlds, as_split(split), shown.tasks_per_template, shown.brief)
+        return self.source.ids(as_split(split))
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -94,14 +125,19 @@ class ToolUse(TextEnv):
         self._before: dict[str, Any] = {}
         self._said: tuple[str, ...] = ()
         self._open_items = 0
+        boxes = self._boxes()
         in_text = self.settings.calls == "python"
-        self.tools = () if in_text else self._world.toolbox.schemas
+        self.tools = () if in_text else tuple(each for box in boxes for each in box.schemas)
         opening = self._task.requests[0].opening
+        self._earlier: tuple[Message, ...] = ()
+        self._exchange: tuple[Message, ...] = (user(opening),)
         info = {"task_id": self._task_id, "split": self._task.split, "exchange": 0}
         return (system(self._rules()), user(opening)), {**info, "anchor": self._anchor()}
 
     def step(self, action: Message) -> StepResult:
         """The results of the calls, or what the user says to the reply."""
+        if self.judge is not None:
+            self._exchange = (*self._exchange, action)
         try:
             calls = self._calls(action)
         except DataError as error:
@@ -118,7 +154,7 @@ class ToolUse(TextEnv):
         """What the scripted agent of the task's world does next (`tool_use.expert`)."""
         rules = next((each.content for each in messages if each.role == "system"), "")
         world = next((w for w in WORLDS.values() if w.policy in rules or w.brief in rules), None)
-        if world is None:
+        if world is None or world.serve is None:
             raise ConfigError("the expert needs the conversation from its system message on")
         action = next_action(world.serve, messages, noise=noise, seed=seed)
         if isinstance(action, str):
@@ -147,11 +183,20 @@ class ToolUse(TextEnv):
 
     @property
     def _world(self) -> World:
-        return find_task(self._task_id)[0]
+        return self.source.find(self._task_id)[0]
 
     @property
     def _task(self) -> Task:
-        return find_task(self._task_id)[1]
+        return self.source.find(self._task_id)[1]
+
+    def _boxes(self) -> tuple[ToolBox, ...]:
+        """The tools of the task, and those of MCP servers."""
+        boxes = (self._world.toolbox, *(server.toolbox for server in self.mcp))
+        names = [name for box in boxes for name in box.tools]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ConfigError(f"several tools are called {', '.join(twice)}")
+        return boxes
 
     def _choose(self, options: Mapping[str, Any]) -> str:
         for name in options:
@@ -163,12 +208,12 @@ class ToolUse(TextEnv):
         if task_id is None:
             known = self.tasks(split)
             if not known:
-                raise ConfigError(f"split {split!r} is empty: raise tasks_per_template above 8")
+                raise ConfigError(f"split {split!r} is empty: take more tasks (tasks_per_template)")
             task_id = known[int(self.np_random.integers(len(known)))]
-        _, task = find_task(task_id)
-        shown = self.settings
-        if not is_offered(task_id, shown.worlds, shown.tasks_per_template, shown.brief):
-            raise UnknownNameError("task", task_id, self.tasks(task.split)[:20], "See env.tasks.")
+        _, task = self.source.find(task_id)
+        judged = any(isinstance(i.check, Judged) for each in task.requests for i in each.items)
+        if judged and self.judge is None:
+            raise ConfigError(f"task {task_id!r} has items without a rule: give ToolUse a judge")
         if wanted is not None and task.split != split:
             raise ConfigError(f"task {task_id!r} belongs to split {task.split!r}, not to {split!r}")
         return task.task_id
@@ -178,7 +223,8 @@ class ToolUse(TextEnv):
         rules = world.brief if settings.brief else world.policy
         if settings.calls == "json":
             return rules
-        signatures = ", ".join(each.signature for each in world.toolbox.tools.values())
+        tools = [each for box in self._boxes() for each in box.tools.values()]
+        signatures = ", ".join(each.signature for each in tools)
         return f"{rules}\nCalls: {signatures}"
 
     def _calls(self, action: Message) -> tuple[ToolCall, ...]:
@@ -196,13 +242,14 @@ class ToolUse(TextEnv):
         return ()
 
     def _use(self, calls: Sequence[ToolCall]) -> StepResult:
-        made, new = [], []
+        made, new, boxes = [], [], self._boxes()
         for place, each in enumerate(calls):
             if place < MAX_CALLS:
-                self._state, result = self._world.toolbox.call(self._state, each)
+                box = next((box for box in boxes if each.name in box.tools), boxes[0])
+                self._state, result = box.call(self._state, each)
             else:
                 result = ToolResult(code="refused", message=f"at most {MAX_CALLS} calls at once")
-            made.append(_made(each, result))
+            made.append(call_record(each, result))
             new.append(tool(result.content, each.id, each.name[:100]))
         bad = next((each.name for each in made if not each.ok), "")
         return self._finish_turn(tuple(new), calls=tuple(made), bad=bad and f"{bad[:100]} failed")
@@ -230,23 +277,30 @@ class ToolUse(TextEnv):
         items = self._task.requests[exchange].items
         differing = changes(self._task.state, self._state)
         changed = {each.path: each.after for each in differing}
-        self._steps = (*self._steps, Step(calls=calls, reply=reply, changes=changed))
+        self._exchange = (*self._exchange, *new) if self.judge is not None else ()
+        step = Step(calls=calls, reply=reply, changes=changed)
+        self._steps = (*self._steps, dataclasses.replace(step, judged=self._judged(items, step)))
         table = verdicts(items, self._steps, self._before)
         fired = fire(items, table)
         now = len(self._steps) - 1
         earned = sum(i.weight for i, at in zip(items, fired, strict=True) if at == now)
+        open_items = unknown(items, table).get(now, ())
         info: dict[str, Any] = {
             "calls": [dataclasses.asdict(each) for each in calls],
             "reply": reply,
             "changes": [dataclasses.asdict(each) for each in differing],
             "state_hash": state_hash(self._state),
-            "turn_reward": float(earned),
+            "turn_reward": None if open_items else float(earned),
             "status": TurnStatus.INVALID_ACTION if bad else TurnStatus.OK,
             "feedback": bad,
         }
+        if self._steps[-1].judged:
+            info["judged"] = dict(self._steps[-1].judged)
+        if open_items:
+            info["status"] = TurnStatus.REWARD_MISSING
         ended = False
         if closing:
-            info["rewards"] = {"checklist": exchange_value(items, table, self.settings.checklist)}
+            info["rewards"] = self._exchange_reward(items, table)
             passed = strict_satisfied(items, fired)
             self._open_items += not passed
             ended = not self._next_request(passed)
@@ -261,6 +315,34 @@ class ToolUse(TextEnv):
         info["rewards"] = {**info["rewards"], **parts}
         return new, outcome, True, False, info
 
+    def _exchange_reward(self, items: Sequence[ChecklistItem], table: Table) -> dict[str, float]:
+        """The reward of the exchange that closes; none where the judge failed on what is not strict.
+
+        Raises:
+            JudgeFailure: it failed on a strict item, so that nobody can say whether the user goes on.
+        """
+        try:
+            return {"checklist": exchange_value(items, table, self.settings.checklist)}
+        except JudgeFailure:
+            missing = {name for names in unknown(items, table).values() for name in names}
+            if any(each.required_for_next_turn and each.id in missing for each in items):
+                raise
+            return {}
+
+    def _judged(self, items: Sequence[ChecklistItem], step: Step) -> dict[str, bool | None]:
+        """Verdicts on the items without a rule that have not held yet; None where the judge fails."""
+        found: dict[str, bool | None] = {}
+        for each in items:
+            held = any(earlier.judged.get(each.id) for earlier in self._steps)
+            decided = held or (step.failed and about_tools(each))
+            if not isinstance(each.check, Judged) or decided or self.judge is None:
+                continue
+            try:
+                found[each.id] = self.judge.holds(each, self._earlier, self._exchange)
+            except JudgeFailure:
+                found[each.id] = None
+        return found
+
     def _next_request(self, passed: bool) -> bool:
         """Whether the user comes to another request; if so, he has."""
         following = self._user.request + 1
@@ -269,6 +351,9 @@ class ToolUse(TextEnv):
         if last or leaves:
             return False
         self._user = AskedUser(request=following)
+        if self.judge is not None:
+            self._earlier = (*self._earlier, *self._exchange)
+            self._exchange = (user(self._task.requests[following].opening),)
         self._before = dict(self._steps[-1].changes)
         self._steps = ()
         return True
@@ -278,7 +363,7 @@ class ToolUse(TextEnv):
         gold = gold_state(self._world, self._task)
         told = communicated(self._task.outputs, self._said)
         return {
-            "state": float(self._state == gold),
+            "state": float(same_world(self._state, gold)),
             "outputs": float(all(told.values())),
             "strict": float(self._open_items == 0),
         }
@@ -287,12 +372,6 @@ class ToolUse(TextEnv):
         place = (self._task_id, self._user.request, sorted(self._user.given), self._said)
         done = tuple(call.name for step in self._steps for call in step.calls)
         return digest((*place, done, self._state))
-
-
-def _made(call: ToolCall, result: ToolResult) -> CallMade:
-    """The record of a call; arguments that are not JSON, or huge, are left out."""
-    unread = result.code == "malformed_arguments"
-    return CallMade(name=call.name[:100], arguments={} if unread else call.arguments, ok=result.ok)
 
 
 def _unread(error: DataError) -> str:

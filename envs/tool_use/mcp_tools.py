@@ -11,6 +11,7 @@ a live one or a new one that repeats them. Forks and snapshots therefore work as
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import threading
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from typing import Any
 from turngym.bridge import run
 from turngym.envs.tool_use.mcp_session import Answer, Listed, Session
 from turngym.envs.tool_use.schema_tools import schema_tool
-from turngym.envs.tool_use.tools import RefusedError, State, Tool
+from turngym.envs.tool_use.tools import RefusedError, State, Tool, ToolBox
 from turngym.errors import ConfigError, EnvironmentFailure, MissingExtraError
 
 __all__ = ["McpCommand", "McpServer"]
@@ -74,7 +75,6 @@ class McpServer:
         self._idle: list[Session] = []
         self._tools: tuple[Tool, ...] | None = None
         self._lock = threading.Lock()
-        atexit.register(self.close)
 
     @property
     def label(self) -> str:
@@ -98,6 +98,11 @@ class McpServer:
                 self._tools = tuple(map(self._tool, listed))
             return self._tools
 
+    @property
+    def toolbox(self) -> ToolBox:
+        """Its tools as a ToolBox; errors are those of `tools`."""
+        return ToolBox(self.tools)
+
     def close(self) -> None:
         """End every session and its process; a later call starts a new one."""
         with self._lock:
@@ -115,29 +120,30 @@ class McpServer:
     def __deepcopy__(self, memo: dict[int, Any]) -> McpServer:
         return self  # a connection is shared, what it did is in the state
 
+    def __reduce__(self) -> Any:
+        settings = (self.target, self.timeout_s, self.stateful, self.max_sessions)
+        return _server, settings  # another process opens sessions of its own
+
     def _tool(self, listed: Listed) -> Tool:
         remembers = self.stateful and not listed.reads_only
         return schema_tool(
             listed.name,
             listed.schema,
-            self._caller(listed.name, remembers),
+            functools.partial(self._call, listed.name, remembers),
             description=listed.description,
             writes=remembers,
             strict=False,
         )
 
-    def _caller(self, name: str, remembers: bool) -> Any:
-        def call(state: State, /, **arguments: Any) -> Any:
-            made = state.get("_mcp", {}).get(self.label, [])
-            answer = self._ask(made, name, arguments, remembers)
-            if answer.failed:
-                raise RefusedError(answer.text[:1000] or "the tool reports an error")
-            if remembers:
-                logs = state.setdefault("_mcp", {})
-                logs[self.label] = [*made, [name, arguments, answer.text]]
-            return answer.value
-
-        return call
+    def _call(self, name: str, remembers: bool, state: State, /, **arguments: Any) -> Any:
+        made = state.get("_mcp", {}).get(self.label, [])
+        answer = self._ask(made, name, arguments, remembers)
+        if answer.failed:
+            raise RefusedError(answer.text[:1000] or "the tool reports an error")
+        if remembers:
+            logs = state.setdefault("_mcp", {})
+            logs[self.label] = [*made, [name, arguments, answer.text]]
+        return answer.value
 
     def _ask(
         self, made: list[list[Any]], name: str, arguments: Mapping[str, Any], remembers: bool
@@ -173,6 +179,8 @@ class McpServer:
         return session
 
     def _open(self) -> Session:
+        atexit.unregister(self.close)
+        atexit.register(self.close)
         session = Session(_for_sdk(self.target), self.label)
         run(session.open(self.timeout_s))
         return session
@@ -184,6 +192,12 @@ class McpServer:
             self._idle = self._idle[-self.max_sessions :]
         for each in surplus:
             run(each.close())
+
+
+def _server(
+    target: str | McpCommand, timeout_s: float, stateful: bool, max_sessions: int
+) -> McpServer:
+    return McpServer(target, timeout_s=timeout_s, stateful=stateful, max_sessions=max_sessions)
 
 
 def _for_sdk(target: str | McpCommand) -> Any:

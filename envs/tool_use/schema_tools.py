@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,29 +37,12 @@ def schema_tool(
     Raises:
         DataError: `parameters` is no JSON schema of an object.
     """
-    from jsonschema import Draft202012Validator
-
     schema = _checked(name, parameters, strict)
-    validator = Draft202012Validator(schema)
-
-    def read(text: str) -> Mapping[str, Any]:
-        arguments = json.loads(text)
-        try:
-            faults = [_fault(each, schema) for each in validator.iter_errors(arguments)]
-        except Exception as error:  # such as a $ref that leads nowhere, which no check finds
-            raise EnvironmentFailure(
-                f"the schema of tool {name!r} cannot be used: {error}"
-            ) from error
-        if faults:
-            raise FaultyArgumentsError(faults[:10])
-        found: Mapping[str, Any] = arguments
-        return found
-
     return Tool(
         name=name,
         description=description,
         parameters=schema,
-        read=read,
+        read=functools.partial(_read, json.dumps(schema), name),
         function=function,
         writes=writes,
         strict=strict,
@@ -83,6 +67,25 @@ def _checked(name: str, parameters: Mapping[str, Any], strict: bool) -> dict[str
             f"tool {name!r} has a broken schema, at {place}: {error.message:.200}"
         ) from error
     return schema
+
+
+def _read(schema: str, name: str, text: str) -> Mapping[str, Any]:
+    arguments: Mapping[str, Any] = json.loads(text)
+    validator = _validator(schema)
+    try:
+        faults = [_fault(each, validator.schema) for each in validator.iter_errors(arguments)]
+    except Exception as error:  # such as a $ref that leads nowhere, which no check finds
+        raise EnvironmentFailure(f"the schema of tool {name!r} cannot be used: {error}") from error
+    if faults:
+        raise FaultyArgumentsError(faults[:10])
+    return arguments
+
+
+@functools.lru_cache(maxsize=1024)
+def _validator(schema: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema))
 
 
 def tool_from_json(data: Any, function: Callable[..., Any], *, writes: bool = False) -> Tool:

@@ -6,9 +6,10 @@ A world is data, tools and tasks, and the script of an expert who can do them.
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turngym.envs.splits import SPLITS, Split
@@ -30,6 +31,7 @@ __all__ = [
     "call",
     "gold_state",
     "item",
+    "split_of",
     "templates",
     "weighted",
 ]
@@ -56,6 +58,8 @@ class Request:
     opening: str
     items: tuple[ChecklistItem, ...]
     answers: tuple[Answer, ...] = ()
+    asks: bool = True
+    """A reply with a question mark is a question; False: every reply closes the request (CM2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +92,9 @@ class World:
     brief: str
     """The policy in a few words, for tiny policies."""
     toolbox: ToolBox
-    templates: Mapping[str, Template]
-    serve: Callable[[str, Desk], Script]
-    """What its scripted expert does with one request (`tool_use.expert`)."""
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    serve: Callable[[str, Desk], Script] | None = None
+    """What its scripted expert does with one request (`tool_use.expert`); None: there is no expert."""
     brief_templates: tuple[str, ...] = ()
     """Those whose episodes are short."""
 
@@ -123,6 +127,12 @@ def _built(template: Template, task_id: str, number: int) -> Task:
     split = _SPLIT_OF_TEN[number % 10]
     made = template.build(random.Random(task_id), split)
     return replace(made, task_id=task_id)
+
+
+def split_of(key: str) -> Split:
+    """The split of a task of a file, by its id alone: six of ten are train, two dev, two test."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+    return _SPLIT_OF_TEN[int(digest, 16) % 10]
 
 
 def templates(*builders: Callable[[random.Random, Split], Task]) -> dict[str, Template]:

@@ -44,7 +44,7 @@ def hear(user: AskedUser, request: Request, reply: str) -> Heard:
         for sentence in _SENTENCE_END.split(text)
         if sentence.endswith("?") and not any(each in sentence for each in _COURTESIES)
     ]
-    if not questions:
+    if not questions or not request.asks:
         return Heard(user=AskedUser(request=user.request + 1), closed=True)
     for place, answer in enumerate(request.answers):
         if place not in user.given and any(cue in text for cue in answer.cues):

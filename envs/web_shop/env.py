@@ -17,7 +17,14 @@ from turngym.envs.web_shop.expert import expert
 from turngym.envs.web_shop.market import open_market
 from turngym.envs.web_shop.pages import render
 from turngym.envs.web_shop.score import Score, score
-from turngym.envs.web_shop.session import Session, Shop, parse_action, product, take
+from turngym.envs.web_shop.session import (
+    Session,
+    Shop,
+    clickables,
+    parse_action,
+    product,
+    take,
+)
 from turngym.envs.web_shop.settings import settings_for
 from turngym.errors import ConfigError, closest
 from turngym.types import Message, Privileged, TurnStatus, system, user
@@ -60,6 +67,7 @@ class WebShop(TextEnv):
     """
 
     shared: ClassVar[frozenset[str]] = frozenset({"settings", "market"})
+    turn_rewards = False
 
     def __init__(self, *, size: str | None = None, **settings: Any) -> None:
         self.settings = settings_for(size, settings)
@@ -105,6 +113,14 @@ class WebShop(TextEnv):
             "rewards": _parts(result),
         }
         return (user(self._page(result.total)),), result.total, True, False, info
+
+    @property
+    def legal_actions(self) -> tuple[str, ...]:
+        """A search, and a click on each button of the page."""
+        if not self.in_episode:
+            return ()
+        buttons = clickables(self._shop, self._session)
+        return ("search[...]", *(f"click[{button}]" for button in buttons))
 
     def expert(self, messages: Sequence[Message], *, noise: float = 0.0, seed: int = 0) -> str:
         """What the scripted buyer does next (`web_shop.expert`)."""

@@ -12,13 +12,17 @@ from typer.core import TyperGroup
 
 from turngym import (
     __version__,
+    cli_credit,
+    cli_dpo,
     cli_emobench,
     cli_envs,
     cli_formats,
+    cli_judge,
     cli_new,
     cli_play,
     cli_report,
     cli_search,
+    cli_serve,
     cli_swe,
     cli_train,
 )
@@ -33,14 +37,20 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "rollout": cli_train.rollout,
     "sft": cli_train.sft,
     "train": cli_train.train,
+    "dpo": cli_dpo.dpo,
     "eval": cli_train.evaluate,
+    "credit": cli_credit.credit,
+    "rescore": cli_credit.rescore,
+    "merge": cli_dpo.merge,
     "emobench": cli_emobench.emobench,
+    "check-judge": cli_judge.check_judge,
     "report": cli_report.report,
     "view": cli_report.view,
     "plot": cli_report.plot,
     "diff": cli_report.diff,
     "export": cli_formats.export,
     "import": cli_formats.import_,
+    "serve": cli_serve.serve,
     "serve-search": cli_search.serve_search,
 }
 """Commands in the order in which `turngym --help` shows them."""
@@ -54,6 +64,8 @@ First steps:
     turngym play turngym/WebShop-v0      try one yourself
 
     turngym train web_shop               train a small policy on the CPU
+
+    turngym report runs/web_shop         look at what happened
 
     turngym new env echo                 write your own
 

@@ -38,7 +38,7 @@ def emobench(
     from turngym.agents.load import load_agent
     from turngym.envs.emotional_support.emobench import evaluate, load_emobench
     from turngym.errors import ConfigError
-    from turngym.trainers.evaluate import wilson
+    from turngym.trainers.intervals import wilson
 
     if language not in (None, "en", "zh"):
         raise ConfigError(f"--language is en or zh, got {language!r}")
@@ -48,7 +48,7 @@ def emobench(
     player, scores = load_agent(agent), {}
     for path, asked in files.items():
         score = evaluate(player, asked, seed=seed, concurrency=concurrency)
-        share = wilson(round(score.accuracy * score.items), score.items)
+        share = wilson(score.accuracy, score.items)
         scores[path.name] = {**asdict(score), "interval": [share.low, share.high]}
         typer.echo(
             f"{path.name}: accuracy {share} over {score.items} items "

@@ -117,7 +117,6 @@ def _read(source: Path) -> Iterator[Trajectory]:
     for stage in run.stages():
         if stage.kind != "evaluation":  # held-out tasks are no training data
             yield from run.trajectories(stage)
-            run.forget(stage)
 
 
 def _write(out: Path, rows: Sequence[Mapping[str, Any]], kind: Format) -> int:
@@ -127,8 +126,9 @@ def _write(out: Path, rows: Sequence[Mapping[str, Any]], kind: Format) -> int:
         from turngym.formats import features
 
         typed = features()
-        from datasets import Dataset
+        from datasets import Dataset, disable_progress_bars
 
+        disable_progress_bars()
         Dataset.from_list([dict(row) for row in rows], features=typed).to_parquet(str(out))
         return len(rows)
     if out.suffix in (".jsonl", ".json"):
@@ -157,8 +157,9 @@ def _rows(source: Path) -> Iterator[Mapping[str, Any]]:
         from turngym.formats import features
 
         features()  # says which extra is missing
-        from datasets import Dataset
+        from datasets import Dataset, disable_progress_bars
 
+        disable_progress_bars()
         yield from Dataset.from_parquet(str(source))
         return
     text = source.read_text(encoding="utf-8")

@@ -2,23 +2,37 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from turngym import bridge
 from turngym.agents.load import load_agent
 from turngym.cli_envs import SETTINGS, make_env
+from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
 from turngym.errors import DataError
 from turngym.seeding import derive
-from turngym.types import Context, Message, ToolCall, Turn, assistant
+from turngym.serial import TrajectoryWriter
+from turngym.trainers.tape import Tape, env_id
+from turngym.types import (
+    Completion,
+    Context,
+    EpisodeStatus,
+    Message,
+    ToolCall,
+    Trajectory,
+    assistant,
+)
 
 __all__ = ["parse_line", "play"]
 
-HELP = "/quit ends; anything else is your reply"
+HELP = "/quit ends, /hint shows what is possible; anything else is your reply"
 TOOL_HELP = f"/call NAME {{json}} calls a tool, /tools lists them, {HELP}"
+MAX_HINTS = 40
 
 
 def play(
@@ -29,14 +43,19 @@ def play(
     agent: str = typer.Option(
         None, help="Watch an agent play: as `turngym rollout --agent`, without expert."
     ),
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Append the finished episode to this .jsonl file, as a demonstration."),
+    ] = None,
 ) -> None:
     """Play an episode yourself: type what the agent would say.
 
-    Replies can come from a file too: one line is one turn.
+    Replies can come from a file too: one line is one turn. A recorded episode can be looked at
+    (`turngym report FILE`) and imitated (`turngym sft RECIPE --from FILE`).
 
     Examples:
 
-        turngym play turngym/WebShop-v0 --seed 3
+        turngym play turngym/WebShop-v0 --seed 3 --record mine.jsonl
 
         turngym play turngym/WebShop-v0 < replies.txt
 
@@ -44,31 +63,37 @@ def play(
     """
     game = make_env(env, settings)
     player: _Player = _Person() if agent is None else _Watched(agent, seed)
+    tape = Tape()
     try:
-        _episode(game, player, seed, None if task is None else {"task_id": task})
+        trajectory = _episode(game, player, tape, seed, task)
     except (EOFError, KeyboardInterrupt):
-        typer.echo(f"\nstopped after {game.turn} turns")
+        unsaved = ", nothing recorded" if record is not None else ""
+        typer.echo(f"\nstopped after {game.turn} turns{unsaved}")
+        return
     finally:
         game.close()
+    if record is not None:
+        with TrajectoryWriter(record) as writer:
+            writer.write(trajectory)
+        typer.echo(f"recorded in {record}")
 
 
 class _Player(Protocol):
     """Who replies."""
 
-    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
+    def reply(self, env: TextEnv, context: Context) -> Completion:
         """The next reply; EOFError ends the game."""
         ...
 
 
 class _Person:
-    def __init__(self) -> None:
-        self._told = False
-
-    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
-        if not self._told:
+    def reply(self, env: TextEnv, context: Context) -> Completion:
+        if not context.turns:
             typer.secho(TOOL_HELP if env.tools else HELP, dim=True)
-        self._told = True
-        return _read(env)
+            typer.secho(_hints(env), dim=True)
+        began = time.perf_counter()
+        message = _read(env, context)
+        return Completion(message=message, seconds=time.perf_counter() - began)
 
 
 class _Watched:
@@ -76,40 +101,51 @@ class _Watched:
 
     def __init__(self, spec: str, seed: int) -> None:
         self._agent, self._seed = load_agent(spec), seed
-        self._turns: tuple[Turn, ...] = ()
 
-    def reply(self, env: TextEnv, new: tuple[Message, ...]) -> Message:
-        context = Context(episode="play", tools=tuple(env.tools), turns=self._turns, new=new)
-        seed = derive(self._seed, len(self._turns))
+    def reply(self, env: TextEnv, context: Context) -> Completion:
+        seed = derive(self._seed, len(context.turns))
         completion = bridge.call(self._agent, context, seed=seed)
-        self._turns += (Turn(seen=new, completion=completion),)
-        message = completion.message
-        calls = [
-            f"/call {call.name} {json.dumps(dict(call.arguments))}" for call in message.tool_calls
-        ]
-        typer.echo("> " + "\n".join(filter(None, [message.content, *calls])))
-        return message
+        typer.echo("> " + "\n".join(_typed(completion.message)))
+        return completion
 
 
-def _episode(env: TextEnv, player: _Player, seed: int, options: dict[str, Any] | None) -> None:
-    messages, _ = env.reset(seed=seed, options=options)
-    _show(messages)
-    total = 0.0
+def _episode(env: TextEnv, player: _Player, tape: Tape, seed: int, task: str | None) -> Trajectory:
+    """Play to the end, and give what was written down."""
+    began = time.perf_counter()
+    new, info = env.reset(seed=seed, options=None if task is None else {"task_id": task})
+    task_id, fingerprint = str(info.get("task_id", task or "")), env.fingerprint()
+    _show(new)
     while True:
-        reply = player.reply(env, tuple(messages))
-        messages, reward, terminated, truncated, info = env.step(reply)
-        total += reward
-        _show(messages)
-        status = f", {info['status']}" if info.get("status", "ok") != "ok" else ""
-        typer.secho(f"[turn {env.turn}: reward {reward:g}{status}]", dim=True)
+        anchor = str(info.get("anchor") or digest(new))
+        context = Context(episode="play", tools=tuple(env.tools), turns=tape.turns, new=new)
+        completion = player.reply(env, context)
+        seen = new
+        new, reward, terminated, truncated, info = env.step(completion.message)
+        tape.add(seen, completion, anchor, reward, info)
+        _show(new)
+        _show_reward(env.turn, reward, info)
         if terminated or truncated:
             break
-    outcome = info.get("outcome", total)
+        tape.hear(new, info)
+    tape.closing = new
     why = "finished" if terminated else "out of turns"
-    typer.echo(f"{why} after {env.turn} turns, outcome {outcome:g}")
+    typer.echo(f"{why} after {env.turn} turns, outcome {tape.outcome:g}")
+    return tape.end(
+        EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED,
+        success_at=env.success_at,
+        env_id=env_id(env),
+        task_id=task_id,
+        episode=f"play/{seed}/{task_id}",
+        seed=seed,
+        group=f"play/{seed}/{task_id}",
+        tools=tuple(env.tools),
+        privileged=env.privileged,
+        fingerprint=fingerprint,
+        seconds=time.perf_counter() - began,
+    )
 
 
-def _read(env: TextEnv) -> Message:
+def _read(env: TextEnv, context: Context) -> Message:
     """The next reply; asks again after a slip, and raises EOFError at the end."""
     while True:
         line = input("> ").strip()
@@ -121,6 +157,8 @@ def _read(env: TextEnv) -> Message:
             typer.echo(TOOL_HELP)
         elif line == "/tools":
             typer.echo(_list_tools(env.tools))
+        elif line == "/hint":
+            typer.echo("\n".join(filter(None, [_hints(env), _advice(env, context)])))
         else:
             try:
                 return parse_line(line)
@@ -146,13 +184,63 @@ def parse_line(line: str) -> Message:
     return assistant("", [ToolCall(id="call", name=name, arguments=arguments)])
 
 
+def _typed(message: Message) -> list[str]:
+    """The lines that a person would have typed to say `message`."""
+    calls = [f"/call {call.name} {json.dumps(dict(call.arguments))}" for call in message.tool_calls]
+    return [line for line in (message.content, *calls) if line]
+
+
+def _hints(env: TextEnv) -> str:
+    """What can be done now, as it would be typed."""
+    actions = [*env.legal_actions, *(_example(_function(tool)) for tool in env.tools)]
+    if not actions:
+        return "any words will do"
+    more = f"  ... {len(actions)} in all" if len(actions) > MAX_HINTS else ""
+    return f"possible: {'  '.join(actions[:MAX_HINTS])}{more}"
+
+
+def _example(function: Mapping[str, Any]) -> str:
+    """A call with a placeholder for each argument that is required."""
+    parameters = function.get("parameters") or {}
+    known = parameters.get("properties") or {}
+    given = {
+        name: (known.get(name, {}).get("enum") or [known.get(name, {}).get("type", "...")])[0]
+        for name in parameters.get("required") or ()
+    }
+    return f"/call {function['name']} {json.dumps(given)}" if given else f"/call {function['name']}"
+
+
+def _advice(env: TextEnv, context: Context) -> str:
+    """What the scripted expert would say, where there is one."""
+    if not env.has_expert:
+        return ""
+    reply = env.expert(context.messages)
+    lines = [reply] if isinstance(reply, str) else _typed(reply)
+    return f"the expert would say: {' '.join(lines)}"
+
+
 def _list_tools(tools: Iterable[Mapping[str, Any]]) -> str:
-    functions = [item.get("function", item) for item in tools]
+    functions = [_function(item) for item in tools]
     lines = [f"{item['name']}: {item.get('description', '')}".rstrip(": ") for item in functions]
     return "\n".join(lines) or "this environment has no tools"
 
 
-def _show(messages: Iterable[Message]) -> None:
+def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = tool.get("function", tool)
+    return found
+
+
+def _show(messages: Sequence[Message]) -> None:
     for message in messages:
         typer.secho(f"{message.role}: ", bold=True, nl=False)
         typer.echo(message.content)
+
+
+def _show_reward(turn: int, reward: float, info: Mapping[str, Any]) -> None:
+    """The reward of a turn and what it is made of."""
+    status = f", {info['status']}" if info.get("status", "ok") != "ok" else ""
+    parts = {"turn reward": info.get("turn_reward"), **info.get("rewards", {})}
+    named = "".join(f", {name} {value:g}" for name, value in parts.items() if value is not None)
+    typer.secho(f"[turn {turn}: reward {reward:g}{status}{named}]", dim=True)
+    if info.get("feedback"):
+        typer.secho(str(info["feedback"]), dim=True)

@@ -1,9 +1,13 @@
 """`turngym swe`: evaluate patches in sandboxes that cannot be fooled."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from turngym.envs.sandbox.images import Images
+    from turngym.types import Trajectory
 
 __all__ = ["app", "evaluate_command", "report", "run_command", "synth", "validate"]
 
@@ -15,7 +19,17 @@ Workers = Annotated[int, typer.Option(min=1, help="Answers evaluated at the same
 RunId = Annotated[str, typer.Option(help="Name of the run in file names.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Runs per answer; differing verdicts are flaky.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds for the tests of one answer.")]
+Disk = Annotated[
+    float,
+    typer.Option("--disk-gb", min=0, help="Pull missing images, and keep them below this; 0: off."),
+]
 Split = Annotated[str, typer.Option(help="Split of a hub data set.")]
+
+
+def _images(disk_gb: float) -> "Images | None":
+    from turngym.envs.sandbox.images import Images
+
+    return Images(int(disk_gb * 1e9)) if disk_gb else None
 
 
 @app.command("eval")
@@ -29,6 +43,7 @@ def evaluate_command(
     repeat: Repeat = 1,
     timeout: Timeout = 1800.0,
     sealed: Annotated[bool, typer.Option(help="Use both graders.")] = True,
+    disk: Disk = 0.0,
     split: Split = "test",
 ) -> None:
     """Evaluate predictions and write SWE-bench's reports."""
@@ -50,7 +65,7 @@ def evaluate_command(
             workers=workers,
             resume=resume,
             repeat=repeat,
-            evaluation=EvalSettings(timeout_s=timeout, sealed=sealed),
+            evaluation=EvalSettings(timeout_s=timeout, sealed=sealed, images=_images(disk)),
         ),
         progress=lambda result: typer.echo(f"{result.instance_id}: {result.verdict.value}"),
     )
@@ -66,6 +81,7 @@ def validate(
     workers: Workers = 1,
     repeat: Repeat = 1,
     timeout: Timeout = 1800.0,
+    disk: Disk = 0.0,
     split: Split = "test",
 ) -> None:
     """Check every task: the reference fix must resolve it, and doing nothing must not.
@@ -77,9 +93,8 @@ def validate(
     from turngym.envs.swe.validate import validate_tasks
 
     tasks = load_tasks(dataset, split=split)
-    checks = validate_tasks(
-        tasks, workers=workers, repeat=repeat, settings=EvalSettings(timeout_s=timeout)
-    )
+    settings = EvalSettings(timeout_s=timeout, images=_images(disk))
+    checks = validate_tasks(tasks, workers=workers, repeat=repeat, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     for name in ("valid", "invalid", "flaky"):
         ids = [check.instance_id for check in checks if check.outcome == name]
@@ -90,6 +105,10 @@ def validate(
             typer.echo(f"  {check.instance_id}: {check.reason}")
     if any(check.outcome != "valid" for check in checks):
         raise typer.Exit(1)
+
+
+def _say_episode(episode: "Trajectory", verdict: str) -> None:
+    typer.echo(f"{episode.task_id}: {verdict}, {len(episode.turns)} turns")
 
 
 @app.command("run")
@@ -122,36 +141,26 @@ def run_command(
         turngym swe run --agent http://localhost:8000/v1#MODEL --dataset tasks.jsonl --workers 4
     """
     from turngym.envs.swe.evaluate import EvalSettings
-    from turngym.envs.swe.presets import PRESETS
+    from turngym.envs.swe.presets import preset_name
     from turngym.envs.swe.run import load_tasks, summarise
-    from turngym.errors import UnknownNameError
     from turngym.trainers.swe import AgentRun, load_player, run_agent
     from turngym.types import Sampling
 
-    if actions not in PRESETS:
-        raise UnknownNameError("form of actions", actions, PRESETS)
-    tasks = load_tasks(dataset)
+    tasks, form = load_tasks(dataset), preset_name(actions)
     settings = AgentRun(
         out=out,
         model=model or agent,
         run_id=run_id,
         workers=workers,
         resume=resume,
-        actions=actions,
+        actions=form,
         max_turns=max_turns,
         seed=seed,
         sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
         evaluation=EvalSettings(timeout_s=timeout),
     )
-    report = run_agent(
-        tasks,
-        dataset,
-        load_player(agent, tasks, actions, seed),
-        settings,
-        progress=lambda episode, verdict: typer.echo(
-            f"{episode.task_id}: {verdict}, {len(episode.turns)} turns"
-        ),
-    )
+    player = load_player(agent, tasks, form, seed)
+    report = run_agent(tasks, dataset, player, settings, progress=_say_episode)
     typer.echo(summarise(report))
     if report["infra_failure_instances"]:
         raise typer.Exit(3)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from turngym.envs.env import TextEnv
-from turngym.errors import ConfigError
+from turngym.errors import ConfigError, DataError
 from turngym.types import Agent, Trajectory
+
+if TYPE_CHECKING:
+    from turngym.trainers.evaluate import Evaluation
 
 __all__ = ["evaluate", "rollout", "sft", "train"]
 
@@ -57,6 +61,8 @@ def train(
     name = Path(recipe).stem if on is None else f"{Path(recipe).stem}-{Path(on).stem}"
     folder = out or Path("runs") / name
     run = run_training(config, folder, resume=resume, report=typer.echo)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes that torchrun started: the first one speaks
     typer.echo("")
     for line in run.evaluations():
         found = line["success"]
@@ -66,7 +72,8 @@ def train(
         )
     try:
         names = ("success", "outcome")
-        drawn = draw_curves([RunFolder.open(folder)], folder / "curve.png", names=names)
+        run_folder = RunFolder.open(folder)
+        drawn = draw_curves([run_folder], folder / "curve.png", names=names, bands=False)
         typer.echo(f"curve: {drawn}")
     except ImportError as error:
         typer.echo(f"no picture: {error}")
@@ -92,6 +99,8 @@ def evaluate(
 
         turngym eval web_shop --agent http://localhost:8000/v1#MODEL
 
+        turngym eval web_shop evaluation.attempts=8 evaluation.temperatures=[1.0]
+
         turngym eval web_shop evaluation.episodes=64 --checkpoint runs/web_shop/checkpoints/step-000120
     """
     _say_loading()
@@ -109,24 +118,21 @@ def evaluate(
         player = load_agent(agent, deterministic=deterministic)
     else:
         raise ConfigError("--agent and --checkpoint both say who plays: give one of them")
-    episodes = config.evaluation.episodes
+    episodes = config.evaluation.episodes * config.evaluation.attempts
     for temperature in config.evaluation.temperatures:
         with _watched(f"temperature {temperature:g}", episodes, out) as on_episode:
             found = play(
                 config.env.make,
                 player,
                 split=config.evaluation.split,
-                episodes=episodes,
+                episodes=config.evaluation.episodes,
                 sampling=config.sampling.sampling(temperature=temperature),
+                attempts=config.evaluation.attempts,
                 seed=config.seed,
                 config=config.rollout,
                 on_episode=on_episode,
             )
-        statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
-        typer.echo(
-            f"temperature {temperature:g}: success {found.success}, outcome {found.outcome}, "
-            f"{found.turns:.1f} turns ({statuses})"
-        )
+        _print_evaluation(f"temperature {temperature:g}", found)
 
 
 def rollout(
@@ -183,14 +189,20 @@ def sft(
     episodes: Annotated[int, typer.Option(help="Demonstrations to learn from.", min=1)] = 4000,
     noise: Annotated[float, typer.Option(help="Mistakes of the expert.", min=0, max=1)] = 0.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps.", min=1)] = 2000,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Imitate the solved episodes of this .jsonl file instead."),
+    ] = None,
 ) -> None:
-    """Fine-tune a recipe's policy on demonstrations of the environment's scripted expert.
+    """Fine-tune a recipe's policy on demonstrations: of the scripted expert, or from a file.
 
     A tiny policy takes about half a second a step on one core.
 
-    Example:
+    Examples:
 
         turngym sft web_shop --episodes 2000 --steps 500 --out runs/sft
+
+        turngym sft web_shop --from mine.jsonl --steps 50 --out runs/sft
     """
     _say_loading()
     from rich.console import Console
@@ -202,20 +214,22 @@ def sft(
     from turngym.trainers.sft import SFTConfig
     from turngym.trainers.sft import sft as tune
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already: choose another --out")
+    _refuse_filled(out)
     config = load_recipe(recipe, overrides or [])
     policy = Policy.load(config.policy)
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("demonstrations", total=episodes)
-        demos = demonstrate(
-            config.env.make,
-            policy.tokenizer,
-            episodes=episodes,
-            noise=noise,
-            seed=config.seed,
-            on_episode=lambda _: progress.advance(bar),
-        )
+        if source is not None:
+            demos = _solved(source, policy.tokenizer)
+        else:
+            playing = progress.add_task("demonstrations", total=episodes)
+            demos = demonstrate(
+                config.env.make,
+                policy.tokenizer,
+                episodes=episodes,
+                noise=noise,
+                seed=config.seed,
+                on_episode=lambda _: progress.advance(playing),
+            )
         bar = progress.add_task("training", total=steps)
 
         def on_step(step: int, loss: float) -> None:
@@ -223,15 +237,40 @@ def sft(
             if (step + 1) % 50 == 0:
                 typer.echo(f"step {step + 1}/{steps}  loss {loss:.3f}")
 
-        losses = tune(
-            policy.model,
-            demos,
-            SFTConfig(steps=steps, seed=config.seed),
-            on_step=on_step,
-        )
-    policy.model.save_pretrained(out)
-    policy.tokenizer.save_pretrained(out)
+        settings = SFTConfig(steps=steps, seed=config.seed)
+        losses = tune(policy.model, demos, settings, on_step=on_step)
+    policy.export(out)
     typer.echo(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; the model is in {out}")
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already: choose another --out")
+
+
+def _solved(source: Path, tokenizer: Any) -> list[Trajectory]:
+    """The solved episodes of a file, with ids of `tokenizer`.
+
+    Raises:
+        DataError: there are none.
+    """
+    from turngym.agents.demonstrate import with_ids
+    from turngym.serial import read_jsonl
+
+    found = [with_ids(t, tokenizer) for t in read_jsonl(source) if t.success]
+    if not found:
+        raise DataError(f"{source} has no episode with success = true to imitate")
+    return found
+
+
+def _print_evaluation(label: str, found: Evaluation) -> None:
+    statuses = ", ".join(f"{name} {count}" for name, count in found.statuses.items())
+    typer.echo(
+        f"{label}: success {found.success}, outcome {found.outcome}, {found.turns:.1f} turns "
+        f"({statuses})"
+    )
+    for rate in found.passes:
+        typer.echo(f"    pass@{rate.k} {rate.at}, pass^{rate.k} {rate.hat} over {rate.tasks} tasks")
 
 
 def _say_loading() -> None:

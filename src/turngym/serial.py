@@ -196,6 +196,10 @@ def _read_version_1(data: Mapping[str, Any]) -> Trajectory:
                 **{
                     **secret,
                     "references": tuple(secret["references"]),
+                    "exchange_references": tuple(
+                        None if answers is None else tuple(answers)
+                        for answers in secret.get("exchange_references", ())
+                    ),
                     "gold_actions": tuple(secret["gold_actions"]),
                 }
             ),

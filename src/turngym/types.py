@@ -183,6 +183,9 @@ class Privileged:
 
     references: tuple[str, ...] = ()
     """Ground-truth answers."""
+    exchange_references: tuple[tuple[str, ...] | None, ...] = ()
+    """Ground-truth answers of each exchange, where user messages ask for different ones; None: it is
+    still about the question before. (): `references` hold for the whole episode."""
     gold_actions: tuple[str, ...] = ()
     hidden_state: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""

@@ -16,6 +16,7 @@ from turngym.trainers.credit.grpo import GrpoConfig, grpo
 from turngym.trainers.credit.igpo import IgpoConfig, igpo
 from turngym.trainers.credit.mapo import MapoConfig, mapo
 from turngym.trainers.credit.oprl import OprlConfig, oprl
+from turngym.trainers.credit.raft import RaftConfig, raft
 from turngym.trainers.credit.reinforce_pp import ReinforcePpConfig, reinforce_pp
 from turngym.trainers.credit.reinforce_pp_baseline import (
     ReinforcePpBaselineConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "Need",
     "OprlConfig",
     "PresetConfig",
+    "RaftConfig",
     "ReinforcePpBaselineConfig",
     "ReinforcePpConfig",
     "RlooConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "igpo",
     "mapo",
     "oprl",
+    "raft",
     "reinforce_pp",
     "reinforce_pp_baseline",
     "rloo",

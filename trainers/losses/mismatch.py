@@ -16,7 +16,7 @@ from turngym.trainers.kernels.turn_policy_loss import LOG_RATIO_LIMIT
 from turngym.trainers.losses.denominators import loss_tokens, traj_of_token
 from turngym.trainers.types import TurnBatch
 
-__all__ = ["MismatchConfig", "mismatch_weight"]
+__all__ = ["MismatchConfig", "mean_weight", "mismatch_weight"]
 
 
 class MismatchConfig(Config):
@@ -56,3 +56,15 @@ def mismatch_weight(batch: TurnBatch, config: MismatchConfig) -> Tensor:
         inside = (weight >= config.low) & (weight <= config.high)
         weight = torch.where(inside, weight, 0.0)
     return torch.where(mask, weight, 1.0).detach()
+
+
+def mean_weight(batch: TurnBatch, logprobs: Tensor) -> float:
+    """Mean over the trained tokens of exp(trainer - engine log-probability), not truncated: 1 where
+    both compute the same; NaN without a trained token.
+
+    Args:
+        batch: holds the engine's, `sampled_logprobs`.
+        logprobs: [N] the trainer's, of the weights that were sampled from.
+    """
+    gap = (logprobs - batch.sampled_logprobs)[loss_tokens(batch)]
+    return float(gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().mean())

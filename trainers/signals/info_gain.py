@@ -4,7 +4,9 @@
     ig_{i,t} = p_{t+1} - p_t                          for every turn but the last; log p if `logprob`
 
 The prompt of turn s holds all turns before it with what the environment answered to them; that of the
-first turn is the query. The last turn has no gain: nothing is asked after it.
+first turn is the query. The last turn has no gain: nothing is asked after it. Where exchanges ask
+for different answers (`Privileged.exchange_references`), gains are those of a question's turns about its
+own answer, as if every question were an episode.
 
 Source: arXiv 2605.06200 equations 2 and 3, 2510.14967. `ig_space = "logprob"` and
 `baseline = "first_turn"` (no gain for the first turn) are the released A2TGPO code's. Several
@@ -16,6 +18,7 @@ Legend: K turns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -77,7 +80,7 @@ def gains(levels: Tensor, cu_turns: Tensor, first_turn: bool) -> tuple[Tensor, T
 
     Args:
         levels: [K] level in the prompt of each turn; NaN where there is none.
-        cu_turns: [B+1].
+        cu_turns: [B+1] offsets of the episodes, or of the questions in them.
         first_turn: the level after the first turn is the baseline, so that it has no gain.
     """
     following = torch.cat([levels[1:], levels.new_full((1,), torch.nan)])[: levels.shape[0]]
@@ -98,7 +101,10 @@ class InfoGain(Signal[InfoGainConfig]):
 
     def refusal(self, secrets: Iterable[Privileged]) -> str:
         """Refused when none of the first tasks has an answer."""
-        seen = [self._answers(secret) for secret in islice(secrets, _PROBES)]
+        seen = [
+            any(self._answers(secret, exchange) for exchange in range(_exchanges(secret)))
+            for secret in islice(secrets, _PROBES)
+        ]
         if any(seen):
             return ""
         return (
@@ -117,7 +123,7 @@ class InfoGain(Signal[InfoGainConfig]):
                 found = self._levels(trajectory, models)
                 levels[start : start + found.shape[0]] = found
         first = self.config.baseline == "first_turn"
-        gain, exists = gains(levels, batch.cu_turns, first)
+        gain, exists = gains(levels, _spans(trajectories, batch), first)
         replaced = {"turn_rewards": gain, "reward_mask": exists} if self.config.as_reward else {}
         known = levels[levels.isfinite()]
         return Columns(
@@ -130,26 +136,60 @@ class InfoGain(Signal[InfoGainConfig]):
             },
         )
 
-    def _answers(self, secret: Privileged) -> tuple[str, ...]:
-        found = tuple(text for text in secret.references if text.strip())
+    def _answers(self, secret: Privileged, exchange: int) -> tuple[str, ...]:
+        given = secret.references
+        if secret.exchange_references:
+            given = ()
+            for answers in secret.exchange_references[: exchange + 1]:
+                given = given if answers is None else answers
+        found = tuple(text for text in given if text.strip())
         return found[:1] if self.config.several == "first" else found
 
     def _levels(self, trajectory: Trajectory, models: Models) -> Tensor:
         """[T] level in the prompt of each turn; NaN without an answer."""
-        answers = self._answers(trajectory.privileged)
-        if not answers:
-            return torch.full((len(trajectory.turns),), torch.nan, device=models.policy.device)
-        bare = [answer_branch(models.tokenizer, self.config.template, a, 1) for a in answers]
+        asked = [self._answers(trajectory.privileged, t.exchange) for t in trajectory.turns]
+        template = self.config.template
+        bare = {
+            answer: answer_branch(models.tokenizer, template, answer, 1)
+            for answers in asked
+            for answer in answers
+        }
         parts = []
         for trunk, ats in _segments(trajectory):
-            branches = [Branch(at=at, ids=b.ids, scored=b.scored) for at in ats for b in bare]
-            parts.append(branch_scores(models.policy, trunk, branches).view(len(ats), len(bare)))
-        scores = torch.cat(parts)
-        if self.config.several == "mean":
-            best = scores.exp().mean(1).log()
-        else:
-            best = scores.amax(1)
+            mine, asked = asked[: len(ats)], asked[len(ats) :]
+            branches = [
+                replace(bare[answer], at=at)
+                for at, answers in zip(ats, mine, strict=True)
+                for answer in answers
+            ]
+            scores = branch_scores(models.policy, trunk, branches)
+            parts += [self._level(own) for own in torch.split(scores, [len(each) for each in mine])]
+        return torch.stack(parts)
+
+    def _level(self, scores: Tensor) -> Tensor:
+        """Scalar level of one prompt from the mean log-probabilities [Q] of its answers."""
+        if scores.numel() == 0:
+            return scores.new_full((), torch.nan)
+        best = scores.exp().mean().log() if self.config.several == "mean" else scores.amax()
         return best.exp() if self.config.ig_space == "prob" else best
+
+
+def _exchanges(secret: Privileged) -> int:
+    """How many exchanges have answers of their own; 1 if all share theirs."""
+    return max(len(secret.exchange_references), 1)
+
+
+def _spans(trajectories: Sequence[Trajectory], batch: TurnBatch) -> Tensor:
+    """Offsets of the turns that are about one and the same question."""
+    starts, place = list[int](), 0
+    for trajectory in trajectories:
+        given, before = trajectory.privileged.exchange_references, -1
+        for turn in trajectory.turns:
+            new = any(answers is not None for answers in given[before + 1 : turn.exchange + 1])
+            if before < 0 or new:
+                starts.append(place)
+            before, place = turn.exchange, place + 1
+    return torch.tensor([*starts, place], device=batch.device)
 
 
 def _segments(trajectory: Trajectory) -> list[tuple[list[int], list[int]]]:

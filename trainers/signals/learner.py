@@ -15,7 +15,9 @@ from torch import Tensor
 
 from turngym.agents.head import head_logits
 from turngym.config import Config
+from turngym.trainers.config import OptimizerConfig
 from turngym.trainers.forward import lay_out
+from turngym.trainers.optimizer import PolicyOptimizer
 from turngym.trainers.types import TurnBatch
 
 __all__ = ["Learner", "LearnerConfig", "ReadOut", "ScalarModel"]
@@ -34,23 +36,24 @@ class LearnerConfig(Config):
 
 
 class Learner:
-    """A model with its own AdamW; a step whose loss or gradient is not finite is left out."""
+    """A model with its own AdamW, in fp32 behind a bf16 model; a step whose loss or gradient is not finite is left out."""
 
     def __init__(self, model: torch.nn.Module, config: LearnerConfig) -> None:
         self.model, self.config = model, config
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        rule = OptimizerConfig(
+            learning_rate=config.learning_rate,
+            betas=(0.9, 0.999),
+            weight_decay=config.weight_decay,
         )
+        self.optimizer = PolicyOptimizer(model, rule)
 
     def step(self, loss: float) -> dict[str, float]:
         """Apply the gradients that were accumulated for `loss`, clear them and say what happened."""
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        )
+        norm = self.optimizer.clip(self.config.max_grad_norm)
         sound = math.isfinite(loss) and math.isfinite(norm)
         if sound:
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return {"loss": loss, "grad_norm": norm, "skipped": float(not sound)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -57,19 +57,27 @@ class OldLogprobs(Signal[NoSettings]):
 
 @signal("reference")
 class Reference(Signal[NoSettings]):
-    """Token column `reference_logprobs` of the policy that the run started from, for `kl_coef`."""
+    """Token column `reference_logprobs` of the policy that the run started from, for `kl_coef`.
+
+    A policy with adapters is that policy when they are switched off; otherwise it is a second model.
+    """
 
     settings = NoSettings
 
     def __init__(self, config: NoSettings, models: Models) -> None:
         super().__init__(config, models)
-        self.model = models.initial().requires_grad_(False)
+        self.adapted = hasattr(models.policy, "disable_adapter")
+        self.model = None if self.adapted else models.initial().requires_grad_(False)
 
     def columns(
         self, trajectories: Sequence[Trajectory], batch: TurnBatch, models: Models
     ) -> Columns:
         """Metric `kl`: mean of log p - log q over the sampled tokens, an estimate of the KL."""
-        logprobs = score_tokens(self.model, batch, models.max_tokens).logprobs
+        if self.adapted:
+            with models.policy.disable_adapter():
+                logprobs = score_tokens(models.policy, batch, models.max_tokens).logprobs
+        else:
+            logprobs = score_tokens(self.model, batch, models.max_tokens).logprobs
         old = batch.sampled_logprobs if batch.old_logprobs is None else batch.old_logprobs
         return Columns(
             token={"reference_logprobs": logprobs},

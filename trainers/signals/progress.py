@@ -93,9 +93,10 @@ class Progress(Signal[ProgressConfig]):
     def __init__(self, config: ProgressConfig, models: Models) -> None:
         super().__init__(config, models)
         self.order = config.order
-        self.learner = Learner(ScalarModel(models.initial(), config.read_out), config)
+        model = ScalarModel(models.initial(), config.read_out)
         if config.start is not None:
-            self.learner.model.load_state_dict(_saved(config.start))
+            model.load_state_dict(_saved(config.start))
+        self.learner = Learner(model, config)
 
     def columns(
         self, trajectories: Sequence[Trajectory], batch: TurnBatch, models: Models

@@ -68,6 +68,8 @@ class Signal(Generic[C]):
     """Its Config class."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Signals whose columns must lie in the batch before."""
+    learns_from_reader: ClassVar[bool] = False
+    """Whether its update needs what only a credit method that reads it gives back: returns."""
     order: Order = "score_first"
     """Whether the step's columns come from the model before or after its update."""
 

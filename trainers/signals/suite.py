@@ -12,7 +12,7 @@ from turngym.trainers.signals.signal import SIGNALS, Columns, Models, Signal
 from turngym.trainers.types import Credit, TurnBatch
 from turngym.types import Privileged, Trajectory
 
-__all__ = ["Suite"]
+__all__ = ["Suite", "skipped_signals"]
 
 
 class Suite:
@@ -89,10 +89,6 @@ class Suite:
             for key, value in each.update(trajectories, batch, credit, self.models).items()
         }
 
-    def skipped(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        """Signals that left out an update, as their metrics of the step tell."""
-        return tuple(name for name in self.signals if metrics.get(f"signal/{name}/skipped"))
-
     def state_dict(self) -> dict[str, Any]:
         """By signal; signals without state are left out."""
         states = {name: each.state_dict() for name, each in self.signals.items()}
@@ -102,6 +98,12 @@ class Suite:
         """Restore `state_dict()` in place."""
         for name, state in states.items():
             self.signals[name].load_state_dict(state)
+
+
+def skipped_signals(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Signals that left out an update of their model, as the metrics of the step tell."""
+    parts = [name.split("/") for name, value in metrics.items() if value]
+    return tuple(p[1] for p in parts if p[0] == "signal" and p[-1] == "skipped")
 
 
 def _with(batch: TurnBatch, columns: Columns) -> TurnBatch:

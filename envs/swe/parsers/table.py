@@ -3,6 +3,13 @@
 from collections.abc import Mapping
 
 from turngym.envs.swe.parsers.go_log import parse_go
+from turngym.envs.swe.parsers.languages import (
+    parse_any,
+    parse_cargo,
+    parse_ctest,
+    parse_javascript,
+    parse_maven,
+)
 from turngym.envs.swe.parsers.pytest_log import (
     parse_matplotlib,
     parse_pytest,
@@ -29,6 +36,11 @@ PARSERS: Mapping[str, Parser] = {
     "seaborn": parse_seaborn,
     "matplotlib": parse_matplotlib,
     "go": parse_go,
+    "cargo": parse_cargo,
+    "maven": parse_maven,
+    "ctest": parse_ctest,
+    "javascript": parse_javascript,
+    "any": parse_any,
 }
 
 # Repositories of SWE-bench whose logs are not plain pytest.

@@ -8,7 +8,7 @@ the same source gives the same places in the same order. Procedural bugs follow 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias
 
 import libcst as cst
 import libcst.matchers as m
@@ -17,12 +17,11 @@ from turngym.registry import Registry
 
 __all__ = ["TRANSFORMS", "Mutation", "Transform", "mutate", "mutations"]
 
-Made = cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode] | None
-Transform = Callable[[cst.CSTNode], Made]
+Made: TypeAlias = cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode] | None
+Transform: TypeAlias = Callable[[cst.CSTNode], Made]
 """The faulty form of a node; None where it does not apply."""
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
-Block = TypeVar("Block", cst.If, cst.While)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,8 @@ class _Visitor(cst.CSTTransformer):
         if isinstance(original_node, (cst.FunctionDef, cst.ClassDef)):
             self._scope.pop()
             return updated_node
-        if not any(is_function for _, is_function in self._scope):
+        inside = any(is_function for _, is_function in self._scope)
+        if not inside or _only_typing(original_node):
             return updated_node
         for name, transform in self._transforms.items():
             faulty = transform(original_node)
@@ -148,19 +148,19 @@ def _compared(
 
 
 @TRANSFORMS.register("move_boundary")
-def move_boundary(node: cst.CSTNode) -> Made:
+def _move_boundary(node: cst.CSTNode) -> Made:
     """`<` becomes `<=`, `>` becomes `>=`, and the other way round."""
     return _compared(node, _NEIGHBOURS)
 
 
 @TRANSFORMS.register("negate_comparison")
-def negate_comparison(node: cst.CSTNode) -> Made:
+def _negate_comparison(node: cst.CSTNode) -> Made:
     """`==` becomes `!=`, `in` becomes `not in`, `is` becomes `is not`, and back."""
     return _compared(node, _OPPOSITES)
 
 
 @TRANSFORMS.register("swap_branches")
-def swap_branches(node: cst.CSTNode) -> Made:
+def _swap_branches(node: cst.CSTNode) -> Made:
     """The bodies of `if` and `else` change places; `a if c else b` becomes `b if c else a`."""
     if isinstance(node, cst.IfExp):
         return node.with_changes(body=node.orelse, orelse=node.body)
@@ -172,7 +172,7 @@ def swap_branches(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("drop_guard")
-def drop_guard(node: cst.CSTNode) -> Made:
+def _drop_guard(node: cst.CSTNode) -> Made:
     """An `if` without `else` is gone, with its body."""
     if isinstance(node, cst.If) and node.orelse is None:
         return cst.RemoveFromParent()
@@ -180,7 +180,7 @@ def drop_guard(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("always_do")
-def always_do(node: cst.CSTNode) -> Made:
+def _always_do(node: cst.CSTNode) -> Made:
     """The body of an `if` without `else` runs whatever the condition says."""
     if isinstance(node, cst.If) and node.orelse is None:
         return node.with_changes(
@@ -190,7 +190,7 @@ def always_do(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("change_arithmetic")
-def change_arithmetic(node: cst.CSTNode) -> Made:
+def _change_arithmetic(node: cst.CSTNode) -> Made:
     """`+` becomes `-`, `*` becomes `//`, and so on; text is left alone."""
     if not isinstance(node, cst.BinaryOperation) or _is_text(node.left) or _is_text(node.right):
         return None
@@ -199,7 +199,7 @@ def change_arithmetic(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("swap_operands")
-def swap_operands(node: cst.CSTNode) -> Made:
+def _swap_operands(node: cst.CSTNode) -> Made:
     """`a - b` becomes `b - a`, for operators that mind the order."""
     kinds = (cst.Subtract, cst.Divide, cst.FloorDivide, cst.Modulo, cst.Power)
     if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, kinds):
@@ -208,7 +208,7 @@ def swap_operands(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("swap_connective")
-def swap_connective(node: cst.CSTNode) -> Made:
+def _swap_connective(node: cst.CSTNode) -> Made:
     """`and` becomes `or`, and the other way round."""
     if not isinstance(node, cst.BooleanOperation):
         return None
@@ -217,13 +217,13 @@ def swap_connective(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("drop_operand")
-def drop_operand(node: cst.CSTNode) -> Made:
+def _drop_operand(node: cst.CSTNode) -> Made:
     """`a and b` becomes `a`: a forgotten case."""
     return node.left if isinstance(node, cst.BooleanOperation) else None
 
 
 @TRANSFORMS.register("drop_not")
-def drop_not(node: cst.CSTNode) -> Made:
+def _drop_not(node: cst.CSTNode) -> Made:
     """`not a` becomes `a`."""
     is_not = isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not)
     if not is_not or not isinstance(node, cst.UnaryOperation):
@@ -236,7 +236,7 @@ def drop_not(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("shift_number")
-def shift_number(node: cst.CSTNode) -> Made:
+def _shift_number(node: cst.CSTNode) -> Made:
     """A whole number is one too large."""
     if not isinstance(node, cst.Integer) or not node.value.isdigit():
         return None
@@ -244,7 +244,7 @@ def shift_number(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("flip_constant")
-def flip_constant(node: cst.CSTNode) -> Made:
+def _flip_constant(node: cst.CSTNode) -> Made:
     """`True` becomes `False`, and the other way round."""
     if isinstance(node, cst.Name) and node.value in ("True", "False"):
         return node.with_changes(value="False" if node.value == "True" else "True")
@@ -252,7 +252,7 @@ def flip_constant(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("swap_arguments")
-def swap_arguments(node: cst.CSTNode) -> Made:
+def _swap_arguments(node: cst.CSTNode) -> Made:
     """The first two positional arguments of a call change places."""
     if not isinstance(node, cst.Call) or len(node.args) < 2:
         return None
@@ -265,7 +265,7 @@ def swap_arguments(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("drop_keyword")
-def drop_keyword(node: cst.CSTNode) -> Made:
+def _drop_keyword(node: cst.CSTNode) -> Made:
     """The last keyword argument of a call is forgotten."""
     if not isinstance(node, cst.Call) or not node.args or node.args[-1].keyword is None:
         return None
@@ -276,7 +276,7 @@ def drop_keyword(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("drop_statement")
-def drop_statement(node: cst.CSTNode) -> Made:
+def _drop_statement(node: cst.CSTNode) -> Made:
     """A call for its effect, or an assignment to an attribute or an item, is forgotten."""
     if not isinstance(node, cst.SimpleStatementLine):
         return None
@@ -286,11 +286,11 @@ def drop_statement(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("drop_iteration")
-def drop_iteration(node: cst.CSTNode) -> Made:
+def _drop_iteration(node: cst.CSTNode) -> Made:
     """A `for` loop ends after its first round."""
     if not isinstance(node, cst.For) or not isinstance(node.body, cst.IndentedBlock):
         return None
-    last = node.body.body[-1] if node.body.body else None
+    last = node.body.body[-1] if node.body.body else node
     if m.matches(last, m.SimpleStatementLine(body=[m.Return() | m.Raise() | m.Break()])):
         return None
     stop = cst.SimpleStatementLine(body=[cst.Break()])
@@ -298,7 +298,7 @@ def drop_iteration(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("stop_for_skip")
-def stop_for_skip(node: cst.CSTNode) -> Made:
+def _stop_for_skip(node: cst.CSTNode) -> Made:
     """`continue` becomes `break`, and the other way round."""
     if isinstance(node, cst.Continue):
         return cst.Break(semicolon=node.semicolon)
@@ -306,7 +306,7 @@ def stop_for_skip(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("forget_result")
-def forget_result(node: cst.CSTNode) -> Made:
+def _forget_result(node: cst.CSTNode) -> Made:
     """`return value` becomes `return None`."""
     if not isinstance(node, cst.Return) or node.value is None:
         return None
@@ -317,7 +317,7 @@ def forget_result(node: cst.CSTNode) -> Made:
 
 
 @TRANSFORMS.register("swap_neighbours")
-def swap_neighbours(node: cst.CSTNode) -> Made:
+def _swap_neighbours(node: cst.CSTNode) -> Made:
     """The first two plain statements of a block that does not begin with a docstring change places."""
     if not isinstance(node, cst.IndentedBlock) or len(node.body) < 2:
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import decimal
 import math
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 from turngym.envs.tool_use.tools import RefusedError, State, ToolBox, tool
 
@@ -158,9 +160,9 @@ def _some(numbers: list[float]) -> list[float]:
     return numbers
 
 
-def _finite(work: object) -> float:
+def _finite(work: Callable[[], Any]) -> float:
     try:
-        value = work()  # type: ignore[operator]
+        value = work()
     except (ArithmeticError, ValueError) as error:
         raise RefusedError(str(error)) from error
     if isinstance(value, complex) or not math.isfinite(value):

@@ -144,6 +144,7 @@ def _agent_step(turn: Turn, prompt: array[int]) -> dict[str, Any]:
     own: dict[str, Any] = {name: getattr(turn, name) for name in _TURN}
     own |= {name: getattr(completion, name) for name in _COMPLETION}
     own |= {"status": turn.status.value, "rewards": dict(turn.rewards), "info": dict(turn.info)}
+    own["drops"] = list(turn.drops)
     if message.name is not None:
         own["name"] = message.name
     return {**step, "extra": {_OWN: own}}
@@ -219,6 +220,7 @@ def _read_turn(
         feedback=own.get("feedback", ""),
         anchor=own.get("anchor", ""),
         info=own.get("info", {}),
+        drops=tuple(own.get("drops", ())),
     )
 
 

@@ -44,6 +44,7 @@ _TURN = {
     "feedback": "string",
     "anchor": "string",
     "info_json": "string",
+    "drops": ["int64"],
     "new_prompt_ids": ["int32"],
     "reply_ids": ["int32"],
     "reply_logprobs": ["float32"],
@@ -161,6 +162,7 @@ def _turn_to(turn: Turn) -> dict[str, Any]:
         "rewards_json": _json(dict(turn.rewards)),
         "status": turn.status.value,
         "info_json": _json(dict(turn.info)),
+        "drops": list(turn.drops),
         "new_prompt_ids": completion.new_prompt_ids.tolist(),
         "reply_ids": completion.reply_ids.tolist(),
         "reply_logprobs": completion.reply_logprobs.tolist(),
@@ -182,6 +184,7 @@ def _turn_from(row: Mapping[str, Any]) -> Turn:
         rewards=json.loads(row["rewards_json"]),
         status=TurnStatus(row["status"]),
         info=json.loads(row["info_json"]),
+        drops=tuple(row["drops"]),
         **{name: row[name] for name in _TURN_PLAIN},
     )
 

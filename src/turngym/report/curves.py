@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from turngym.report.folder import RunFolder
+from turngym.report.folder import RunFolder, Stage
 from turngym.report.intervals import mean_interval
-from turngym.trainers.evaluate import Interval, wilson
+from turngym.trainers.intervals import Interval, clustered_mean, clustered_share
 from turngym.types import Trajectory
 
-__all__ = ["Curve", "curves", "merge", "smooth"]
+__all__ = ["Curve", "curves", "merge", "points_of", "smooth"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ PER_EPISODE: Mapping[str, Callable[[Trajectory], float]] = {
     "reply tokens": lambda t: float(t.num_reply_tokens),
 }
 
+MAX_NAMED = 12
+"""Named parts of rewards that get a curve of their own."""
+
 FROM_METRICS = {
     "entropy": "entropy",
     "KL to the sampler": "kl_old",
@@ -44,14 +47,16 @@ FROM_METRICS = {
 }
 
 
-def curves(run: RunFolder) -> list[Curve]:
+def curves(run: RunFolder, *, bands: bool = True) -> list[Curve]:
     """Every curve of a run, in the order in which a reader wants them.
 
-    Bands of success are Wilson's, those of means over episodes normal 95 % intervals.
+    Bands are 95 % intervals over the tasks of a step, whose attempts belong together
+    (`trainers.intervals`). They need every trajectory to be read; without `bands` or without
+    trajectories the means of metrics.jsonl have to do.
     """
     rows = run.metrics
-    found = _by_episode(run)
-    if not found and rows:  # the trajectories were deleted: the means are still there
+    found = _by_episode(run) if bands else []
+    if not found and rows:
         found = [_metric(name, name, run) for name in ("success", "outcome", "turns")]
     found += [_metric(name, key, run) for name, key in FROM_METRICS.items()]
     found += [_plain(name, run) for name in ("loss", "grad_norm", "learning_rate")]
@@ -89,23 +94,54 @@ def smooth(values: Sequence[float | None], width: int) -> list[float | None]:
     return done
 
 
+def points_of(run: RunFolder, stage: Stage) -> Mapping[str, Interval]:
+    """The step's figures over its episodes that count, by curve; empty where none does."""
+    return run.derived(stage, "points", lambda: _points(run.trajectories(stage)))
+
+
+def _points(trajectories: Sequence[Trajectory]) -> dict[str, Interval]:
+    groups: dict[str, list[Trajectory]] = defaultdict(list)
+    for trajectory in trajectories:
+        if trajectory.status.counts:
+            groups[trajectory.group].append(trajectory)
+    if not groups:
+        return {}
+    solved = [[float(bool(t.success)) for t in members] for members in groups.values()]
+    points = {"success": clustered_share(solved)}
+    for name, measure in PER_EPISODE.items():
+        values = [[measure(t) for t in members] for members in groups.values()]
+        points[name] = clustered_mean(values)
+    if all(u.reward is None for members in groups.values() for t in members for u in t.turns):
+        del points["turn reward"]
+    return {**points, **_named(list(groups.values()))}
+
+
+def _named(groups: Sequence[Sequence[Trajectory]]) -> dict[str, Interval]:
+    """The named parts of the reward, summed over the turns of an episode."""
+    sums = [[_named_sums(trajectory) for trajectory in members] for members in groups]
+    names = sorted({name for members in sums for each in members for name in each})
+    return {
+        f"reward {name}": clustered_mean([[each.get(name, 0.0) for each in g] for g in sums])
+        for name in names[:MAX_NAMED]
+    }
+
+
+def _named_sums(trajectory: Trajectory) -> dict[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    for named in (trajectory.rewards, *(turn.rewards for turn in trajectory.turns)):
+        for name, value in named.items():
+            sums[name] += value
+    return sums
+
+
 def _by_episode(run: RunFolder) -> list[Curve]:
-    points: dict[str, list[tuple[int, Interval]]] = defaultdict(list)
+    series: dict[str, list[tuple[int, Interval]]] = defaultdict(list)
     finished = {row["step"] for row in run.metrics}
     for stage in run.stages():
-        if stage.kind != "training" or stage.step not in finished:
-            continue
-        counted = [t for t in run.trajectories(stage) if t.status.counts]
-        if not counted:
-            continue
-        at = stage.step + 1
-        share = wilson(sum(bool(t.success) for t in counted), len(counted))
-        points["success"].append((at, share))
-        for name, measure in PER_EPISODE.items():
-            points[name].append((at, mean_interval([measure(t) for t in counted])))
-        if all(u.reward is None for t in counted for u in t.turns):
-            points.pop("turn reward")
-    return [_with_band(name, series) for name, series in points.items()]
+        if stage.kind == "training" and stage.step in finished:
+            for name, point in points_of(run, stage).items():
+                series[name].append((stage.step + 1, point))
+    return [_with_band(name, points) for name, points in series.items()]
 
 
 def _with_band(name: str, series: Sequence[tuple[int, Interval]]) -> Curve:

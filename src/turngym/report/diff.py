@@ -8,10 +8,14 @@ from typing import Any
 
 from turngym.report.folder import RunFolder, Stage
 from turngym.report.intervals import mean_interval, sign_test
-from turngym.trainers.evaluate import Interval, wilson
+from turngym.trainers.intervals import Interval, clustered_mean, clustered_share
 from turngym.types import Trajectory
 
 __all__ = ["Comparison", "Difference", "StageComparison", "compare", "differences"]
+
+
+Attempt = tuple[str, int]
+"""A task and how often it was played before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class StageComparison:
     tasks: int
     """Played and counted in both."""
     success: tuple[Interval, Interval]
-    """Of each run over its counted episodes (Wilson)."""
+    """Of each run over its counted episodes (Wilson, over tasks)."""
     outcome: tuple[Interval, Interval]
     gain: Interval
     """Mean over the common tasks of outcome in B less outcome in A, paired."""
@@ -97,17 +101,17 @@ def _stage(label: str, a: Sequence[Trajectory], b: Sequence[Trajectory]) -> Stag
     return StageComparison(
         label=label,
         tasks=len(common),
-        success=(_success(left.values()), _success(right.values())),
-        outcome=(_outcome(left.values()), _outcome(right.values())),
-        gain=_mean(gains),
+        success=(_success(left), _success(right)),
+        outcome=(_outcome(left), _outcome(right)),
+        gain=clustered_mean(_by_task(dict(zip(common, gains, strict=True)))),
         wins=wins,
         losses=losses,
         p_value=sign_test(len(wins), len(losses)),
     )
 
 
-def _counted(trajectories: Sequence[Trajectory]) -> dict[tuple[str, int], Trajectory]:
-    found: dict[tuple[str, int], Trajectory] = {}
+def _counted(trajectories: Sequence[Trajectory]) -> dict[Attempt, Trajectory]:
+    found: dict[Attempt, Trajectory] = {}
     times: dict[str, int] = {}
     for trajectory in sorted(trajectories, key=lambda t: t.episode):
         task = trajectory.task_id or trajectory.episode
@@ -117,19 +121,20 @@ def _counted(trajectories: Sequence[Trajectory]) -> dict[tuple[str, int], Trajec
     return found
 
 
-def _success(played: Any) -> Interval:
-    known = list(played)
-    return wilson(sum(bool(t.success) for t in known), len(known))
+def _success(played: Mapping[Attempt, Trajectory]) -> Interval:
+    return clustered_share(_by_task({key: float(bool(t.success)) for key, t in played.items()}))
 
 
-def _outcome(played: Any) -> Interval:
-    return _mean([t.outcome or 0.0 for t in played])
+def _outcome(played: Mapping[Attempt, Trajectory]) -> Interval:
+    return clustered_mean(_by_task({key: t.outcome or 0.0 for key, t in played.items()}))
 
 
-def _mean(values: Sequence[float]) -> Interval:
-    if not values:
-        return Interval(value=float("nan"), low=float("-inf"), high=float("inf"))
-    return mean_interval(values)
+def _by_task(values: Mapping[Attempt, float]) -> list[list[float]]:
+    """Attempts at one task belong together."""
+    tasks: dict[str, list[float]] = {}
+    for (task, _), value in values.items():
+        tasks.setdefault(task, []).append(value)
+    return list(tasks.values())
 
 
 def _training(

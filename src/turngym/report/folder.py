@@ -1,4 +1,4 @@
-"""A run's folder, read: settings, lines per step, trajectories, details. Needs no torch.
+"""A run's folder, read: settings, lines per step, trajectories and their credit. Needs no torch.
 
 A plain file of trajectories (`turngym rollout --out`) counts as a run without steps.
 """
@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from turngym.errors import DataError
 from turngym.serial import read_jsonl
+from turngym.trainers.ledger import Credited, read_ledger
 from turngym.types import Trajectory
 
 __all__ = ["Kind", "RunFolder", "Stage"]
 
+T = TypeVar("T")
 Kind = Literal["training", "evaluation", "file"]
 
+_LARGE = frozenset({"trajectories", "ledger", "details"})
 _STEP = re.compile(r"step-(\d+)$")
 _EVALUATION = re.compile(r"evaluation-(?:(\d+)-)?(.+)$")
 
@@ -38,17 +41,21 @@ class Stage:
 
 @dataclass(slots=True)
 class _Cached:
-    stamp: tuple[int, int]
+    stamp: tuple[tuple[int, int], ...]
     content: Any
 
 
 @dataclass(slots=True)
 class RunFolder:
-    """Reads a run as it stands; files that have not changed are not read again."""
+    """Reads a run as it stands.
+
+    What was worked out from a file is kept until the file changes; of trajectories themselves only
+    the file that was read last, so that a long run does not fill the memory.
+    """
 
     path: Path
     name: str
-    _cache: dict[Path, _Cached] = field(default_factory=dict)
+    _cache: dict[tuple[Path, str], _Cached] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, name: str | None = None) -> RunFolder:
@@ -110,7 +117,20 @@ class RunFolder:
 
     def trajectories(self, stage: Stage) -> Sequence[Trajectory]:
         """Of one file; a half-written last line is left out."""
-        found: Sequence[Trajectory] = self._cached(stage.path, lambda p: tuple(read_jsonl(p)))
+        for other in [
+            key for key in self._cache if key[1] in _LARGE and key[0].name != stage.path.name
+        ]:
+            del self._cache[other]
+        found: Sequence[Trajectory] = self._cached(
+            stage.path, "trajectories", lambda path: tuple(read_jsonl(path))
+        )
+        return found
+
+    def derived(self, stage: Stage, name: str, work_out: Callable[[], T]) -> T:
+        """What `work_out` gives, kept under `name` until a file of the stage changes."""
+        # Credit is written after the episodes: what was worked out before it came is out of date.
+        beside = [self.path / folder / stage.path.name for folder in ("credit", "details")]
+        found: T = self._cached(stage.path, name, lambda _: work_out(), beside)
         return found
 
     def details(self, stage: Stage) -> Mapping[str, Mapping[str, Any]]:
@@ -118,7 +138,15 @@ class RunFolder:
         path = self.path / "details" / stage.path.name
         if stage.kind != "training" or not path.is_file():
             return {}
-        return {line["episode"]: line for line in self._cached(path, _read_lines)}
+        return {line["episode"]: line for line in self._cached(path, "details", _read_lines)}
+
+    def ledger(self, stage: Stage) -> Mapping[str, Credited]:
+        """What the run's own credit method gave, by episode; empty outside training."""
+        path = self.path / "credit" / stage.path.name
+        if stage.kind != "training" or not path.is_file():
+            return {}
+        rows = self._cached(path, "ledger", lambda path: tuple(read_ledger(path)))
+        return {row.episode: row for row in rows}
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Changes whenever a file of the run does."""
@@ -127,22 +155,20 @@ class RunFolder:
         paths += [stage.path for stage in self.stages()]
         return tuple((str(path), *_stamp(path)) for path in paths if path.exists())
 
-    def forget(self, stage: Stage) -> None:
-        """Drop what is kept of a file, to save memory."""
-        self._cache.pop(stage.path, None)
-
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name
         if not path.is_file():
             return []
-        found: list[dict[str, Any]] = self._cached(path, _read_lines)
+        found: list[dict[str, Any]] = self._cached(path, "lines", _read_lines)
         return found
 
-    def _cached(self, path: Path, read: Any) -> Any:
-        stamp = _stamp(path)
-        kept = self._cache.get(path)
+    def _cached(
+        self, path: Path, name: str, read: Callable[[Path], Any], beside: Iterable[Path] = ()
+    ) -> Any:
+        stamp = (_stamp(path), *(_stamp(other) for other in beside if other.exists()))
+        kept = self._cache.get((path, name))
         if kept is None or kept.stamp != stamp:
-            kept = self._cache[path] = _Cached(stamp, read(path))
+            kept = self._cache[path, name] = _Cached(stamp, read(path))
         return kept.content
 
 

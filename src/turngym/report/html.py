@@ -100,7 +100,6 @@ def _every_chunk(library: Library) -> Iterator[tuple[float, str, int, str]]:
             text = _packed(compress(library.chunk(shelf, start, places)))
             telling = max(each.telling for each in cards)
             yield telling, f"chunk-{number}-{start}", len(cards), text
-        library.runs[shelf.run].forget(shelf.stage)
 
 
 def _packed(data: bytes) -> str:

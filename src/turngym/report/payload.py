@@ -6,14 +6,16 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
-from turngym.errors import DataError, MissingExtraError
-from turngym.report.curves import Curve, curves, merge
+from turngym.errors import DataError
+from turngym.report.curves import Curve, curves, merge, points_of
 from turngym.report.folder import RunFolder, Stage
-from turngym.report.records import Card, Credits, card, record
+from turngym.report.records import Card, Credits, Kept, card, record
 from turngym.report.tokens import token_text
+from turngym.trainers.ledger import Credited
 from turngym.triage import TAXONOMY
 from turngym.types import Trajectory
 from turngym.version import __version__
@@ -44,21 +46,14 @@ class Library:
     """All runs of a report. Files that have not changed are not worked through again."""
 
     runs: Sequence[RunFolder]
-    _shelves: dict[tuple[int, str], tuple[Any, Shelf]] = field(default_factory=dict)
 
     def shelves(self) -> list[Shelf]:
         """One per file of trajectories."""
-        found = []
-        for number, run in enumerate(self.runs):
-            for stage in run.stages():
-                status = stage.path.stat()
-                stamp = (status.st_size, status.st_mtime_ns)
-                kept = self._shelves.get((number, stage.label))
-                if kept is None or kept[0] != stamp:
-                    kept = stamp, self._shelve(number, run, stage)
-                    self._shelves[number, stage.label] = kept
-                found.append(kept[1])
-        return found
+        return [
+            run.derived(stage, "shelf", partial(self._shelve, number, run, stage))
+            for number, run in enumerate(self.runs)
+            for stage in run.stages()
+        ]
 
     def head(self) -> dict[str, Any]:
         """Curves, settings and the list, for one JSON object."""
@@ -90,6 +85,7 @@ class Library:
                 }
                 for shelf in shelves
             ],
+            "methods": _methods(),
             "chunk": CHUNK,
             "cards": _columns([each for shelf in shelves for each in shelf.cards]),
         }
@@ -104,18 +100,24 @@ class Library:
         """
         run = self.runs[shelf.run]
         trajectories, details = run.trajectories(shelf.stage), run.details(shelf.stage)
+        ledger = run.ledger(shelf.stage)
         piece = token_text(run)
         made = []
         for place in range(start, min(start + CHUNK, len(shelf.cards))):
             trajectory = trajectories[place]
             shown = piece if place in tokens_of else None
-            detail = details.get(trajectory.episode)
-            made.append(asdict(record(trajectory, shelf.credits[place], detail, shown)))
+            kept = Kept(
+                credits=shelf.credits[place],
+                row=ledger.get(trajectory.episode),
+                detail=details.get(trajectory.episode),
+            )
+            made.append(asdict(record(trajectory, kept, shown)))
         return made
 
     def _shelve(self, number: int, run: RunFolder, stage: Stage) -> Shelf:
         trajectories = run.trajectories(stage)
         credits = _credits(run, stage, trajectories)
+        points_of(run, stage)  # now, while the trajectories are in memory
         pairs = zip(trajectories, credits, strict=True)
         return Shelf(
             run=number,
@@ -143,34 +145,59 @@ class Library:
 
 
 def _credits(run: RunFolder, stage: Stage, trajectories: Sequence[Trajectory]) -> list[Credits]:
-    """Credit of each trajectory's turns by every method that can be worked out from the file.
+    """Credit of each trajectory's turns by every method that can be worked out from the files.
 
-    What the run really used stands in details/ and wins. Evaluations have no groups and get none.
+    What the run really gave stands in its ledger. Evaluations have no groups and get nothing.
     """
-    details = run.details(stage)
-    kept: list[dict[str, Sequence[float]]] = [
-        {line["method"]: [turn["advantage"] for turn in line["turns"]]}
-        if (line := details.get(trajectory.episode))
-        else {}
-        for trajectory in trajectories
-    ]
-    if len({trajectory.group for trajectory in trajectories}) == len(trajectories):
-        return list(kept)
-    own = dict(run.config.get("credit", {}))
-    try:
-        from turngym.trainers.recredit import recredit
+    ledger = run.ledger(stage)
+    learnt = [t for t in trajectories if not ledger or t.episode in ledger]
+    found: dict[str, dict[str, Sequence[float]]] = {}
+    if stage.kind != "evaluation" and len({t.group for t in learnt}) < len(learnt):
+        found = _work_out(learnt, list(ledger.values()))
+    for episode, row in ledger.items():
+        found.setdefault(episode, {})[row.method] = row.turn
+    return [found.get(trajectory.episode, {}) for trajectory in trajectories]
 
-        done = recredit(trajectories, own.pop("method", ""), own)
-    except (ImportError, MissingExtraError, DataError):  # no torch, or turns without ids
-        return list(kept)
-    start = 0
-    columns = {name: credit.turn.tolist() for name, credit in done.credits.items()}
-    for place, trajectory in enumerate(trajectories):
-        stop = start + len(trajectory.turns)
-        worked_out = {name: column[start:stop] for name, column in columns.items()}
-        kept[place] = {**worked_out, **kept[place]}
-        start = stop
-    return list(kept)
+
+def _work_out(
+    trajectories: Sequence[Trajectory], ledger: Sequence[Credited]
+) -> dict[str, dict[str, Sequence[float]]]:
+    """By episode and method, at default settings; signal columns come from the ledger."""
+    try:
+        from turngym.trainers.batch import collate
+        from turngym.trainers.bookkeeping import attach, in_order, missing
+        from turngym.trainers.credit import CREDITS
+    except ImportError:  # no torch: the ledger has to do
+        return {}
+    played = in_order(trajectories)
+    try:
+        batch = attach(collate(played, trained=False), played, ledger)
+    except DataError:  # ids or the ledger do not fit the episodes
+        return {}
+    found: dict[str, dict[str, Sequence[float]]] = {t.episode: {} for t in played}
+    for name in CREDITS:
+        method = CREDITS[name]
+        if missing(method.needs(method.config()), ledger):
+            continue
+        values, start = method(batch).turn.tolist(), 0
+        for trajectory in played:
+            stop = start + len(trajectory.turns)
+            found[trajectory.episode][name] = values[start:stop]
+            start = stop
+    return found
+
+
+def _methods() -> dict[str, list[str]]:
+    """The signals that each credit method needs; empty where torch is not installed."""
+    try:
+        from turngym.trainers.credit import CREDITS
+    except ImportError:
+        return {}
+    methods = {name: CREDITS[name] for name in CREDITS}
+    return {
+        name: list(dict.fromkeys(need.signal for need in method.needs(method.config())))
+        for name, method in methods.items()
+    }
 
 
 def _columns(cards: Sequence[Card]) -> dict[str, list[Any]]:
@@ -192,11 +219,12 @@ def most_telling(shelves: Sequence[Shelf], count: int = TOKENS_FOR) -> list[froz
     return [frozenset(chosen[number]) for number in range(len(shelves))]
 
 
-def to_json(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def to_json(value: Any) -> bytes:
+    """Compact JSON; half characters, which some tokenizers leave behind, become question marks."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def compress(value: Any) -> bytes:
     """Gzipped JSON; the same bytes for the same value."""
-    return gzip.compress(to_json(value).encode("utf-8", "replace"), compresslevel=9, mtime=0)
+    return gzip.compress(to_json(value), compresslevel=9, mtime=0)

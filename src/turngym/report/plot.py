@@ -27,6 +27,7 @@ def draw_curves(
     names: Sequence[str] = ("success",),
     window: int = 10,
     seeds: bool = False,
+    bands: bool = True,
 ) -> Path:
     """Draw curves of runs, one panel per quantity, with bands and held-out results.
 
@@ -36,6 +37,7 @@ def draw_curves(
         names: quantities, as in the report: success, outcome, entropy, ...
         window: steps that a point is the mean of.
         seeds: draw the mean over all runs, with a band over them, instead of each.
+        bands: read the trajectories to draw intervals over the tasks of a step.
 
     Raises:
         DataError: no run has a finished step, or the file's ending is another.
@@ -49,7 +51,7 @@ def draw_curves(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "plot") from error
-    series = [(run.name, curves(run)) for run in runs]
+    series = [(run.name, curves(run, bands=bands)) for run in runs]
     known = {curve.name for _, own in series for curve in own}
     if not known:
         raise DataError(f"{', '.join(str(run.path) for run in runs)}: no finished step to draw")
@@ -59,8 +61,9 @@ def draw_curves(
     if seeds:
         series = [(f"mean of {len(runs)} runs", merge([own for _, own in series]))]
     # Text stays text, element ids do not change from one call to the next.
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "turngym", "pdf.fonttype": 42}
-    with matplotlib.rc_context({"font.size": 8, "axes.linewidth": 0.6, **fixed}):
+    fixed: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "turngym", "pdf.fonttype": 42}
+    fixed |= {"font.size": 8, "axes.linewidth": 0.6}
+    with matplotlib.rc_context(fixed):
         size = (COLUMN_INCHES * len(names), 2.5)
         figure = Figure(figsize=size, layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -81,8 +84,8 @@ def _panel(axes: Any, name: str, series: Sequence[tuple[str, list[Curve]]], wind
         for curve in own:
             if curve.name != name:
                 continue
-            low, high = smooth(curve.low, window), smooth(curve.high, window)
             axes.plot(curve.x, smooth(curve.y, window), ls=dash, color=colour, lw=1.2, label=label)
+            low, high = smooth(curve.low, window), smooth(curve.high, window)
             sound = [i for i, pair in enumerate(zip(low, high, strict=True)) if None not in pair]
             axes.fill_between(
                 [curve.x[i] for i in sound],

@@ -5,22 +5,35 @@ Both become JSON as they stand; field names are what the page's scripts read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from turngym.serial import message_to
+from turngym.trainers.ledger import Credited
 from turngym.triage import triage
 from turngym.triage.texts import shorten
 from turngym.types import Message, Trajectory, Turn
 
-__all__ = ["Card", "Credits", "Record", "card", "record"]
+__all__ = ["Card", "Credits", "Kept", "Record", "TurnRecord", "card", "record"]
 
 MAX_TEXT = 20_000
 """Longer messages keep their beginning and their end."""
 
 Credits = Mapping[str, Sequence[float]]
 """Credit of each turn of one trajectory, by method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a run's folder says about one trajectory."""
+
+    credits: Credits
+    row: Credited | None = None
+    """By the run's own method."""
+    detail: Mapping[str, Any] | None = None
+    """Token by token (`trainers.details`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +72,17 @@ class TurnRecord:
     temperature: float
     version: int
     """Of the policy."""
+    drops: tuple[int, ...]
+    """Numbers of turns whose texts later prompts show empty."""
     opens: bool
     """Opens a segment: the prompt did not extend the tokens before."""
     detail: Mapping[str, Any] | None
-    """A line of RUN/details, if this trajectory was kept there."""
+    """Clip range, ratio, weight, mask and entropy, if the run kept them."""
+    token_credit: tuple[float | None, ...] | None
+    """By the run's own method, where it credits tokens."""
     pieces: tuple[str, ...] | None
     """The reply's tokens as text."""
-    logprobs: tuple[float, ...] | None
+    logprobs: tuple[float | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +100,8 @@ class Record:
     signals: tuple[tuple[int, str, str], ...]
     """(turn, kind, the words that gave it away)."""
     grade: str
-    credits: Mapping[str, tuple[float, ...]]
-    columns: Mapping[str, Sequence[float]]
+    credits: Mapping[str, tuple[float | None, ...]]
+    columns: Mapping[str, tuple[float | None, ...]]
     """What signals told the credit method, by turn."""
     method: str
     """That the run was trained with; empty where it was not."""
@@ -111,27 +128,24 @@ def card(trajectory: Trajectory, credits: Credits) -> Card:
     )
 
 
-def record(
-    trajectory: Trajectory,
-    credits: Credits,
-    detail: Mapping[str, Any] | None,
-    piece: Callable[[int], str] | None,
-) -> Record:
+def record(trajectory: Trajectory, kept: Kept, piece: Callable[[int], str] | None) -> Record:
     """The page of a trajectory.
 
     Args:
         trajectory: as stored.
-        credits: of its turns, by method.
-        detail: its line under details/, if there is one.
+        kept: its credit.
         piece: text of a token id; None leaves the tokens out.
     """
-    found = triage(trajectory)
-    turns = detail["turns"] if detail else [None] * len(trajectory.turns)
+    found, row = triage(trajectory), kept.row
+    count = len(trajectory.turns)
+    details = kept.detail["turns"] if kept.detail else [None] * count
+    tokens = row.token if row and row.token else [None] * count
     return Record(
         env=trajectory.env_id,
         seed=str(trajectory.seed),
         turns=tuple(
-            _turn(turn, own, piece) for turn, own in zip(trajectory.turns, turns, strict=True)
+            _turn(turn, detail, _numbers(own), piece)
+            for turn, detail, own in zip(trajectory.turns, details, tokens, strict=True)
         ),
         closing=tuple(_message(message) for message in trajectory.closing),
         rewards=dict(trajectory.rewards),
@@ -140,17 +154,24 @@ def record(
         tools=tuple(str(tool.get("function", tool).get("name", "")) for tool in trajectory.tools),
         signals=tuple((signal.turn, signal.kind, signal.note) for signal in found.signals),
         grade=found.grade,
-        credits={name: tuple(_number(value) for value in row) for name, row in credits.items()},
-        columns=dict(detail["columns"]) if detail else {},
-        method=detail["method"] if detail else "",
+        credits={name: _numbers(values) or () for name, values in kept.credits.items()},
+        columns={n: _numbers(values) or () for n, values in row.turn_columns.items()}
+        if row
+        else {},
+        method=row.method if row else "",
     )
 
 
 def _turn(
-    turn: Turn, detail: Mapping[str, Any] | None, piece: Callable[[int], str] | None
+    turn: Turn,
+    detail: Mapping[str, Any] | None,
+    credit: tuple[float | None, ...] | None,
+    piece: Callable[[int], str] | None,
 ) -> TurnRecord:
     completion = turn.completion
-    shown = piece is not None and completion.trainable
+    pieces = None
+    if piece is not None and completion.trainable:
+        pieces = tuple(piece(token) for token in completion.reply_ids)
     return TurnRecord(
         seen=tuple(_message(message) for message in turn.seen),
         reply=_message(completion.message),
@@ -163,17 +184,13 @@ def _turn(
         length=len(completion.reply_ids),
         temperature=completion.temperature,
         version=completion.policy_version,
+        drops=turn.drops,
         opens=completion.opens_segment,
-        detail=detail if shown else _without_tokens(detail),
-        pieces=tuple(piece(i) for i in completion.reply_ids) if piece and shown else None,
-        logprobs=tuple(_number(v) for v in completion.reply_logprobs) if shown else None,
+        detail=detail if pieces or not detail else {n: detail[n] for n in ("low", "high")},
+        token_credit=credit if pieces else None,
+        pieces=pieces,
+        logprobs=_numbers(completion.reply_logprobs) if pieces else None,
     )
-
-
-def _without_tokens(detail: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if detail is None:
-        return None
-    return {name: detail[name] for name in ("advantage", "low", "high")}
 
 
 def _message(message: Message) -> Mapping[str, Any]:
@@ -189,8 +206,11 @@ def _cut(text: str) -> str:
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else _number(value)
-
-
-def _number(value: float) -> float:
+    """Five digits; None for what JSON cannot say."""
+    if value is None or not math.isfinite(value):
+        return None
     return float(f"{value:.5g}")
+
+
+def _numbers(values: Iterable[float] | None) -> tuple[float | None, ...] | None:
+    return None if values is None else tuple(_short(value) for value in values)

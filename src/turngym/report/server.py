@@ -61,7 +61,7 @@ class LiveReport:
         if tag == known:
             return Answer(status=304, tag=tag)
         if self._head[0] != tag:
-            self._head = tag, to_json(self._library.head()).encode()
+            self._head = tag, to_json(self._library.head())
         return Answer(body=self._head[1], tag=tag)
 
     def _get_chunk(self, run: int, file: str, start: int) -> Answer:
@@ -69,7 +69,7 @@ class LiveReport:
             if shelf.run == run and shelf.stage.path.name == file and start < len(shelf.cards):
                 span = range(start, min(start + CHUNK, len(shelf.cards)))
                 kept = frozenset(i for i in span if shelf.cards[i].tokens)
-                return Answer(body=to_json(self._library.chunk(shelf, start, kept)).encode())
+                return Answer(body=to_json(self._library.chunk(shelf, start, kept)))
         return Answer(status=404)
 
 

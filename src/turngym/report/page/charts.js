@@ -43,7 +43,7 @@ function legendOf(head, series) {
     make("input", { type: "range", id: "smoothing", min: 1, max: 30, value: charts.width, "aria-label": "Steps to average", onchange: (event) => { charts.width = Number(event.target.value); again(); byId("smoothing").focus(); } }),
     `${charts.width} step${charts.width > 1 ? "s" : ""}`);
   const seeds = head.seeds.length > 0 && make("label", { class: "soft" }, make("input", { type: "checkbox", checked: charts.merged, onchange: (event) => { charts.merged = event.target.checked; again(); } }), "average over seeds");
-  return make("div", { class: "legend" }, entries, smoothing, seeds, make("span", { class: "soft" }, "bands: 95 % intervals over episodes or seeds; dots: held-out tasks"));
+  return make("div", { class: "legend" }, entries, smoothing, seeds, make("span", { class: "soft" }, "bands: 95 % intervals over tasks or seeds; dots: held-out tasks"));
 }
 
 function smooth(values, width) {
@@ -91,7 +91,7 @@ function scalesOf(lines, marks, share) {
   const sound = values.filter((value) => value !== null && value !== undefined);
   let low = Math.min(...sound), high = Math.max(...sound);
   if (share) { low = 0; high = 1; }
-  if (!sound.length) { low = 0; high = 1; }
+  if (!sound.length || (low === 0 && high === 0)) { low = 0; high = 1; }
   if (low === high) { low -= Math.abs(low) * 0.1 || 0.5; high += Math.abs(high) * 0.1 || 0.5; }
   const ticks = niceTicks(low, high);
   low = Math.min(low, ticks[0]); high = Math.max(high, ticks[ticks.length - 1]);

@@ -16,9 +16,8 @@ async function openDetail(card) {
   const record = await source.record(card);
   if (detail.card !== card) return; // another one was opened meanwhile
   detail.record = record;
-  const methods = record ? Object.keys(record.credits) : [];
-  if (!methods.includes(detail.method)) detail.method = record?.method || ownMethod(card) || methods[0] || "";
-  if (!methods.includes(detail.method)) detail.method = methods[0] ?? "";
+  const known = record ? methods(record) : [];
+  if (!known.includes(detail.method)) detail.method = known.find((name) => name === (record.method || ownMethod(card))) ?? known[0] ?? "";
   showDetail();
   byId("detail").scrollTop = 0;
 }
@@ -37,7 +36,7 @@ function showDetail() {
     headerOf(card, record),
     record.error && make("div", { class: "note mono" }, record.error),
     matrixOf(card, record),
-    colourBar(record),
+    methods(record).length || record.turns.some((turn) => turn.pieces) ? colourBar(record) : "",
     ...record.turns.map((turn, index) => turnOf(record, turn, index, scale)),
     record.closing.length ? make("section", { class: "turn" }, make("div", { class: "gutter" }, "end"), make("div", {}, record.closing.map(messageOf))) : "",
   );
@@ -55,10 +54,10 @@ function headerOf(card, record) {
     `outcome ${figure(card.outcome)}`, `${card.turns} turns`, `${card.tokens} tokens`, `quality ${card.quality}${record ? ` (${record.grade})` : ""}`,
     record && `${record.seconds.toFixed(1)} s`, record && `seed ${record.seed}`];
   const flags = record ? record.signals.map(([turn, kind, note]) => make("button", { class: "flag", type: "button", title: note, onclick: () => goToTurn(turn) }, `${kind.replaceAll("_", " ")} in turn ${turn + 1}`)) : [];
-  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card);
+  const siblings = list.cards.filter((other) => other.shelf === card.shelf && other.group === card.group && other !== card).sort((a, b) => (b.outcome ?? -9e9) - (a.outcome ?? -9e9));
   const links = siblings.map((other) => [" ", make("button", { class: "linkish", type: "button", onclick: () => jumpTo(other.key) }, `${other.episode.split("/").pop()}: ${figure(other.outcome)}`)]);
   return make("header", {}, make("h2", {}, card.task || card.episode),
-    make("p", { class: "facts" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
+    make("p", { class: "facts line" }, facts.filter(Boolean).map((fact) => make("span", {}, fact))),
     flags, links.length ? make("p", { class: "facts" }, `group of ${siblings.length + 1}, others by outcome:`, links) : "");
 }
 
@@ -69,6 +68,7 @@ function matrixOf(card, record) {
   const rewards = record.turns.map((turn) => turn.reward);
   const extra = rewards.some((value) => value !== null) ? [["turn reward", rewards]] : [];
   extra.push(...Object.entries(record.columns));
+  const absent = rows.length ? Object.keys(source.head.methods).filter((name) => !(name in record.credits)) : [];
   if (!rows.length && !extra.length) return make("p", { class: "soft" }, "No credit: this was played alone, not in a group that was trained on.");
   const line = ([name, values], kind) => {
     const scale = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-9);
@@ -79,19 +79,22 @@ function matrixOf(card, record) {
     });
     return make("tr", { class: kind }, make("th", { scope: "row" }, name), cells);
   };
-  return make("table", { class: "matrix", "aria-label": "Credit of each turn by method" },
+  const needs = absent.map((name) => `${name} (${source.head.methods[name].join(", ")})`);
+  const heat = make("table", { class: "matrix", "aria-label": "Credit of each turn by method" },
     make("thead", {}, make("tr", {}, make("th", {}, ""), record.turns.map((_, index) => make("th", { scope: "col" }, index + 1)))),
     make("tbody", {}, rows.map((row) => line(row, row[0] === own ? "own" : "")), extra.map((row) => line(row, "input"))));
+  return make("div", {}, heat, absent.length > 0 && make("details", { class: "soft absent" }, make("summary", {}, `${absent.length} methods need signals that this run did not measure`), `${needs.join(", ")}. `, make("code", {}, "turngym credit"), " measures them."));
 }
 
+const methods = (record) => Object.keys(record.credits);
+
 function colourBar(record) {
-  const methods = Object.keys(record.credits);
   const choose = (name, values, current, change) => make("select", { "aria-label": name, onchange: (event) => { change(event.target.value); redraw(event.target.getAttribute("aria-label")); } },
     values.map(([value, label]) => make("option", { value, selected: value === current }, label)));
   const redraw = (label) => { const top = byId("detail").scrollTop; showDetail(); byId("detail").scrollTop = top; document.querySelector(`#detail select[aria-label="${label}"]`)?.focus(); };
   return make("div", { class: "colour" },
     make("label", {}, "colour by", choose("Colour by", Object.entries(COLOURS).map(([value, [label]]) => [value, label]), detail.colour, (value) => { detail.colour = value; })),
-    methods.length > 0 && make("label", {}, "of", choose("Method", methods.map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
+    methods(record).length > 0 && make("label", {}, "of", choose("Method", methods(record).map((name) => [name, name]), detail.method, (value) => { detail.method = value; })),
     make("span", { class: "soft" }, "\u2212 ", make("span", { class: "scale" }), " +"),
     make("span", { class: "soft" }, record.turns.some((turn) => turn.detail?.ratio) ? "struck through: masked out of the loss" : record.turns.some((turn) => turn.pieces) ? "ratios and masks were not kept for this one" : "tokens were not kept for this one"));
 }
@@ -101,10 +104,10 @@ function tokensOf(turn, record, index) {
   if (!turn.pieces) return [];
   const credit = record.credits[detail.method]?.[index] ?? null;
   const kept = turn.detail?.ratio ? turn.detail : null;
-  const own = kept && (record.method === detail.method || !detail.method);
+  const own = record.method === detail.method ? turn.token_credit : null;
   return turn.pieces.map((piece, place) => ({
     piece,
-    advantage: own ? (kept.token_advantage?.[place] ?? kept.advantage) : credit,
+    advantage: own?.[place] ?? credit,
     ratio: kept?.ratio[place] ?? null,
     weight: kept ? (kept.weight?.[place] ?? 1) : null,
     entropy: kept?.entropy[place] ?? null,
@@ -144,7 +147,8 @@ function replyOf(record, turn, index, scale, credit) {
 }
 
 function callOf(call) {
-  return make("div", { class: "call" }, `${call.name}(${JSON.stringify(call.arguments, null, 1)})`);
+  const short = JSON.stringify(call.arguments);
+  return make("div", { class: "call" }, `${call.name}(${short.length < 90 ? short : JSON.stringify(call.arguments, null, 1)})`);
 }
 
 /** Coloured tokens; the box takes the focus and the arrow keys walk through it. */
@@ -181,7 +185,7 @@ function inspect(token) {
   if (!token) return byId("inspector").replaceChildren();
   const parts = [JSON.stringify(token.piece), `log-probability ${figure(token.logprob)}`, `advantage ${figure(token.advantage, true)}`];
   if (token.ratio !== null) parts.push(`ratio ${token.ratio.toFixed(4)} in [${figure(token.low)}, ${figure(token.high)}]`, `weight ${figure(token.weight)}`, `entropy ${figure(token.entropy)}`, token.trained ? "trained" : "masked");
-  byId("inspector").textContent = parts.join("   ");
+  byId("inspector").textContent = parts.join(" \u00b7 ");
 }
 
 function measuresOf(turn) {
@@ -189,17 +193,18 @@ function measuresOf(turn) {
   if (turn.reward !== null) parts.unshift(["turn reward", figure(turn.reward)]);
   if (turn.status !== "ok") parts.unshift(["status", turn.status]);
   if (turn.finish !== "stop") parts.push(["finish", turn.finish]);
+  if (turn.drops.length) parts.push(["forgets turns", turn.drops.map((number) => number + 1).join(", ")]);
   const kept = turn.detail;
   if (kept) parts.push(["clip range", `${figure(kept.low)} to ${figure(kept.high)}`]);
   if (kept?.ratio?.length) {
     const ratios = kept.ratio.filter((value) => value !== null);
-    const clipped = ratios.filter((value) => (value > kept.high && kept.advantage > 0) || (value < kept.low && kept.advantage < 0)).length;
-    parts.push(["ratio", `${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)}`], ["clipped", `${clipped} of ${ratios.length}`]);
+    const range = (values) => { const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(3)); return low === high ? low : `${low} to ${high}`; };
+    parts.push(["ratio", range(ratios)], ["of the turn", kept.turn_ratio.toFixed(3)], ["clipped", `${Math.round(100 * kept.clipped)} %`]);
     if (kept.weight) parts.push(["weight", `${figure(Math.min(...kept.weight))} to ${figure(Math.max(...kept.weight))}`]);
     const masked = kept.trained.filter((flag) => !flag).length;
     if (masked) parts.push(["masked tokens", masked]);
   }
-  parts.push(["tokens", turn.length]);
+  if (turn.length) parts.push(["tokens", turn.length]);
   return make("div", { class: "measures" }, parts.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))),
     turn.feedback && make("div", { class: "text" }, turn.feedback));
 }

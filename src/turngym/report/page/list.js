@@ -24,8 +24,8 @@ function showFilters(head, cards) {
   for (const card of cards) for (const kind of card.signals) counts[kind] = (counts[kind] ?? 0) + 1;
   const chips = Object.entries(head.taxonomy).map(([category, kinds]) => {
     const found = kinds.filter((kind) => counts[kind]);
-    return found.length ? [make("h4", {}, category), found.map((kind) => chipOf(kind, counts[kind]))] : [];
-  });
+    return found.length > 0 && make("div", {}, make("h4", {}, category), make("span", {}, found.map((kind) => chipOf(kind, counts[kind]))));
+  }).filter(Boolean);
   const form = byId("filters");
   form.replaceChildren(
     make("input", { id: "search", class: "wide", type: "search", placeholder: "Search texts, tasks, episodes  ( / )", "aria-label": "Search" }),
@@ -35,7 +35,7 @@ function showFilters(head, cards) {
     select("success", "solved or not", [make("option", { value: "true" }, "solved"), make("option", { value: "false" }, "not solved"), make("option", { value: "null" }, "not counted")]),
     make("select", { id: "sort", "aria-label": "Order" }, Object.entries(SORTS).map(([value, [label]]) => make("option", { value }, label))),
     range("outcome", "outcome", "any"), range("turns", "turns", 1), range("step", "step", 1), range("quality", "quality", 1),
-    make("details", { class: "wide", id: "signals" }, make("summary", {}, "Signals"), make("div", { class: "chips" }, chips.flat().length ? chips : "nothing stood out")),
+    make("details", { class: "wide", id: "signals" }, make("summary", {}, "Signals"), make("div", { class: "chips" }, chips.length ? chips : "nothing stood out")),
   );
   form.onsubmit = (event) => event.preventDefault();
   form.oninput = (event) => (event.target.id === "search" ? search() : refilter());
@@ -146,7 +146,7 @@ function rowOf(card, place) {
   const chosen = card.key === list.selected;
   const run = source.head.runs.length > 1 ? source.head.runs[card.run].name : null;
   const where = card.kind === "training" ? `step ${card.step}` : card.label;
-  const facts = [run, where, `${card.turns} turns`, `${card.tokens} tokens`, ...card.signals.map((kind) => kind.replaceAll("_", " "))];
+  const facts = [run, where, `${card.turns} turns`, card.tokens && `${card.tokens} tokens`, ...card.signals.map((kind) => kind.replaceAll("_", " "))];
   const row = make("div", { class: "row", role: "option", id: `row-${place}`, "aria-selected": chosen, "aria-posinset": place + 1, "aria-setsize": list.shown.length, onclick: () => choose(place) },
     make("span", { class: tone, "aria-label": word }, mark),
     make("b", {}, card.task || card.episode),

@@ -1,0 +1,1 @@
+"""Environments for others, and others' environments for us: OpenEnv and MCP."""

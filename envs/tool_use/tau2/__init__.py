@@ -1,0 +1,1 @@
+"""tau2-bench: tasks, the tools of retail, mock and telecom, its reward, an environment."""
