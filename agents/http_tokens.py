@@ -108,4 +108,5 @@ class TokenHTTPAgent:
             ids=answer.reply_ids,
             logprobs=array("f") if logprobs is None else logprobs,
             finish_reason=answer.finish_reason,
+            text=answer.message.content,
         )

@@ -7,7 +7,8 @@ is rendered anew and opens a new segment.
 Rendering all of a conversation each turn costs more than anything else a driver does. So it is done
 once for each shape of a conversation (roles, presence of calls and reasoning in the last messages):
 if what the template appends there is what it also says after a short conversation, later turns of
-that shape render only their new messages.
+that shape render only their new messages, and where it only writes around the words of users, not
+even those.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class Renderer:
         self._recent: OrderedDict[str, _Rendered] = OrderedDict()
         self._is_local: dict[Hashable, bool] = {}
         """By shape, whether new messages can be rendered alone."""
+        self._around: dict[Hashable, tuple[str, ...] | None] = {}
+        """By shape, what the template writes before, between and after the words of new messages;
+        None where that is not all it does."""
         self._probe_text = self._text((_PROBE, _PROBE_REPLY), (), ask=False)
 
     @property
@@ -85,13 +89,15 @@ class Renderer:
         """
         shape = _shape(context)
         if self._is_local.get(shape):
-            tail = self._local_tail(context)
+            tail = self._filled(shape, context) or self._local_tail(context)
             if tail is not None:
                 return Prompt(self._encode(tail), False)
         whole = self._text(context.messages, context.tools, ask=True)
         tail = self._tail(context, whole)
         if tail is not None and shape not in self._is_local:
             self._is_local[shape] = tail == self._local_tail(context)
+            if self._is_local[shape]:
+                self._around[shape] = self._learn_around(context)
         self._recent[context.episode] = _Rendered(context.messages, context.tools, whole)
         self._recent.move_to_end(context.episode)
         if len(self._recent) > _MAX_RECENT:
@@ -153,19 +159,42 @@ class Renderer:
     def _local_tail(self, context: Context) -> str | None:
         """What `_tail` says, from the last reply and the new messages alone."""
         last = context.turns[-1].completion
+        text = self._appended(last.message, context.new)
+        return None if text is None else self._closing_of(last) + text
+
+    def _appended(self, last: Message, new: tuple[Message, ...]) -> str | None:
+        """The text of `new` after a short conversation."""
         before: tuple[Message, ...] = (_PROBE, _PROBE_REPLY)
         try:
-            if any(message.role == "tool" for message in context.new):
-                before = (_PROBE, last.message)  # templates look for the call that is answered
+            if any(message.role == "tool" for message in new):
+                before = (_PROBE, last)  # templates look for the call that is answered
                 known = self._text(before, (), ask=False)
             else:
                 known = self._probe_text
-            whole = self._text((*before, *context.new), (), ask=True)
+            whole = self._text((*before, *new), (), ask=True)
         except ConfigError:
             return None
-        if not whole.startswith(known):
+        return whole[len(known) :] if whole.startswith(known) else None
+
+    def _filled(self, shape: Hashable, context: Context) -> str | None:
+        """`_local_tail` without the template, for plain words between what it is known to write."""
+        around = self._around.get(shape)
+        if around is None or not _all_plain(context.new):
             return None
-        return self._closing_of(last) + whole[len(known) :]
+        last = context.turns[-1].completion
+        return self._closing_of(last) + _fill(around, context.new)
+
+    def _learn_around(self, context: Context) -> tuple[str, ...] | None:
+        new, last = context.new, context.turns[-1].completion.message
+        if not _all_plain(new):
+            return None
+        marked = tuple(replace(m, content=f"{_MARK}{index}") for index, m in enumerate(new))
+        rest, pieces = self._appended(last, marked) or "", []
+        for message in marked:
+            head, _, rest = rest.partition(message.content)
+            pieces.append(head)
+        around = (*pieces, rest)
+        return around if _fill(around, new) == self._appended(last, new) else None
 
     def _closing_of(self, last: Completion) -> str:
         """What the template writes after the last sampled token."""
@@ -246,6 +275,22 @@ def _shape(context: Context) -> Hashable:
         for m in messages[-_SHAPE_MESSAGES:]
     )
     return looks, len(messages) > _SHAPE_MESSAGES, bool(context.tools), len(context.new)
+
+
+def _all_plain(messages: Sequence[Message]) -> bool:
+    """Nothing that a template treats otherwise than other words: tags, outer white space, calls."""
+    return all(
+        m.role == "user"
+        and m.name is None
+        and "<" not in m.content
+        and m.content == m.content.strip() != ""
+        for m in messages
+    )
+
+
+def _fill(around: Sequence[str], messages: Sequence[Message]) -> str:
+    parts = [f"{text}{m.content}" for text, m in zip(around, messages, strict=False)]
+    return "".join(parts) + around[-1]
 
 
 def past_ids(context: Context) -> array[int]:

@@ -37,6 +37,8 @@ class Sampled:
     finish_reason: FinishReason
     version: int = 0
     """Of the weights."""
+    text: str | None = None
+    """The reply as the engine spells it, without its end; None: decoded here."""
 
 
 class TokenChat:
@@ -81,15 +83,13 @@ class TokenChat:
         self, request: TokenRequest, sampled: Sampled, sampling: Sampling, seconds: float
     ) -> Completion:
         """The reply as the episode keeps it."""
-        ids = sampled.ids
-        said = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
-        text: str = self.tokenizer.decode(said, skip_special_tokens=False)
+        text = self._decode(sampled.ids) if sampled.text is None else sampled.text
         for stop in sampling.stop:
             text = text.partition(stop)[0]
         return Completion(
             message=self._parse(text),
             new_prompt_ids=request.prompt.new_ids,
-            reply_ids=ids,
+            reply_ids=sampled.ids,
             reply_logprobs=sampled.logprobs,
             opens_segment=request.prompt.opens_segment,
             finish_reason=sampled.finish_reason,
@@ -97,3 +97,8 @@ class TokenChat:
             temperature=sampling.temperature,
             seconds=seconds,
         )
+
+    def _decode(self, ids: array[int]) -> str:
+        said = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
+        text: str = self.tokenizer.decode(said, skip_special_tokens=False)
+        return text

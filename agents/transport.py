@@ -75,11 +75,13 @@ class HttpxTransport:
 
     Args:
         max_connections: kept open and used again.
-        transport: an httpx transport of your own (a proxy, `httpx_aiohttp.AiohttpTransport()`,
-            a mock).
+        transport: makes an httpx transport of your own, one per event loop, such as the class
+            `httpx_aiohttp.AiohttpTransport`.
     """
 
-    def __init__(self, *, max_connections: int = 256, transport: Any = None) -> None:
+    def __init__(
+        self, *, max_connections: int = 256, transport: Callable[[], Any] | None = None
+    ) -> None:
         import httpx
 
         self._httpx = httpx
@@ -87,7 +89,9 @@ class HttpxTransport:
             max_connections=max_connections, max_keepalive_connections=max_connections
         )
         self._clients = _PerLoop(
-            lambda: httpx.AsyncClient(limits=limits, timeout=None, transport=transport)
+            lambda: httpx.AsyncClient(
+                limits=limits, timeout=None, transport=None if transport is None else transport()
+            )
         )
 
     async def post(

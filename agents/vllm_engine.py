@@ -38,7 +38,7 @@ class Engine:
     Args:
         model: folder or name, as vLLM takes it.
         max_restarts: in the life of this object.
-        timeout_s: for one reply.
+        timeout_s: for one reply, or one change of weights.
         options: fields of vLLM's AsyncEngineArgs, such as `max_model_len` or `enable_lora`.
 
     Raises:
@@ -68,8 +68,10 @@ class Engine:
         self._numbers = itertools.count(1)
         self._weights: Path | None = None
         self._lora: Any = None
+        self._only_there = False
+        """The weights are in the engine and nowhere on disk."""
         self._lost = False
-        """The engine was started again without the weights of this version."""
+        """It was started again without them."""
         self._awake = asyncio.Event()
         self._awake.set()
         self._busy, self._idle = 0, asyncio.Event()
@@ -206,12 +208,16 @@ class Engine:
         async with self._stillness():
             llm = self._llm
             try:
-                await change(llm)
-                await llm.reset_prefix_cache()
+                # An engine that dies in the middle may leave the call without an answer.
+                async with asyncio.timeout(self._timeout_s):
+                    await change(llm)
+                    await llm.reset_prefix_cache()
+            except TimeoutError as error:
+                raise InfraTimeout(f"vLLM took no new weights in {self._timeout_s:g} s") from error
             except EngineDeadError:
                 await self._restart(llm, change)
-            self._weights, self._lora, self._lost = folder, None, False
-            self.version = version
+            self._weights, self._only_there = folder, folder is None
+            self._lora, self._lost, self.version = None, False, version
 
     @asynccontextmanager
     async def _stillness(self) -> AsyncIterator[None]:
@@ -244,7 +250,7 @@ class Engine:
                 raise InfraFailure(
                     f"the vLLM engine died and could not be started again: {error}"
                 ) from error
-            self._llm, self._lost = llm, change is None and self.version > 0
+            self._llm, self._lost = llm, change is None and self._only_there
 
 
 def _reload(folder: Path) -> Callable[[Any], Awaitable[None]]:

@@ -107,9 +107,12 @@ class DiagnosticDelta:
             return None
         edits: Sequence[Any] = turn.info.get("edits", ())
         safe = bool(edits) and all(edit["ok"] for edit in edits)
-        sure = min((1 / edit["matches"] if edit["matches"] else 0.0 for edit in edits), default=1.0)
+        sure: float = min(
+            (1 / edit["matches"] if edit["matches"] else 0.0 for edit in edits), default=1.0
+        )
         before, after = counts
-        return self.removed * (before - after) + self.applied * safe - self.ambiguous * (1.0 - sure)
+        value = self.removed * (before - after) + self.applied * safe
+        return float(value - self.ambiguous * (1.0 - sure))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

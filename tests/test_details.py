@@ -29,7 +29,7 @@ def made(trajectories, credit, *, config=None, shift=0.0, keep=None):
     """The details of an update that moved every log-probability by `shift`."""
     batch = collate(trajectories)
     if keep is not None:
-        batch = replace(batch, loss_mask=torch.tensor(keep))
+        batch = replace(batch, loss_mask=torch.tensor(keep, dtype=torch.bool))
     output = PolicyOutput(
         logprobs=batch.sampled_logprobs + shift, entropy=torch.full((batch.num_tokens,), 0.25)
     )
@@ -50,8 +50,24 @@ def test_by_hand():
     first, second = kept.turns
     assert (first.low, first.high) == (0.9, 1.2) and (second.low, second.high) == (0.6, 1.8)
     assert first.trained == (0, 0, 0) and second.trained == (1, 1, 1)
+    assert second.turn_ratio == 2.0 and first.clipped == 0.0
     assert first.ratio == (2.0, 2.0, 2.0) and first.entropy == (0.25, 0.25, 0.25)
     assert first.weight == (12.0, 13.0, 14.0) and second.weight == (17.0, 18.0, 19.0)
+
+
+@pytest.mark.parametrize(
+    ("level", "clipped"),
+    # Advantage +1, ratios 1.5, 1.5, 0.5 and range [0.8, 1.28]: two of three tokens are clipped above.
+    # exp(mean log) = 1.125^(1/3) = 1.04 lies in the range, so the turn as a whole is not.
+    [("token", 2 / 3), ("turn", 0.0), ("sequence", 0.0)],
+)
+def test_clipping_is_at_the_level_of_the_ratio(level, clipped):
+    one = episode("a", replies=("x",))
+    moves = torch.tensor([0.0, 0.0, math.log(1.5), math.log(1.5), math.log(0.5)])
+    config = settings(loss={"ratio": level, "high": 0.28})
+    (kept,) = made([one], Credit(turn=torch.ones(1)), config=config, shift=moves)
+    assert kept.turns[0].clipped == pytest.approx(clipped, abs=1e-5)
+    assert kept.turns[0].turn_ratio == pytest.approx(1.125 ** (1 / 3), abs=1e-5)
 
 
 def test_the_largest_credit_first_of_equal_ones_the_first_and_foreign_failures_never():

@@ -18,6 +18,12 @@ from turngym.errors import ConfigError, ContextOverflow, InfraFailure, InfraTime
 from turngym.types import Completion, Context, Message, Sampling, ToolCall, Turn, tool, user
 
 QUICK = Retries(attempts=3, timeout_s=0.5, base_s=0.001, max_pause_s=0.002, give_up_s=20)
+
+
+def httpx_over_aiohttp():
+    return HttpxTransport(transport=pytest.importorskip("httpx_aiohttp").AiohttpTransport)
+
+
 TRANSPORTS = [HttpxTransport, AiohttpTransport]
 HELLO = Context(episode="e", new=(user("hi"),))
 
@@ -133,7 +139,7 @@ def test_a_pause_longer_than_the_patience_fails_at_once():
         assert time.monotonic() - began < 5 and len(stub.bodies) == 1
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", [*TRANSPORTS, httpx_over_aiohttp])
 def test_connections_are_used_again_and_closed_with_their_loop(transport):
     with serving(says()) as stub:
         agent = HTTPAgent(stub.url, "m", transport=transport())

@@ -19,7 +19,9 @@ from turngym.agents.tiny import tiny_tokenizer
 from turngym.agents.vllm_engine import Engine
 from turngym.errors import ConfigError, ContextOverflow, InfraFailure, MissingExtraError
 from turngym.trainers.batch import collate
+from turngym.trainers.config import PolicyConfig
 from turngym.trainers.losses.mismatch import mean_weight
+from turngym.trainers.policy import Policy
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Context, Sampling, Turn, user
 
@@ -130,3 +132,9 @@ def test_vllm_missing_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingExtraError, match=r"turngym\[vllm\]"):
         Engine(tmp_path)
+
+
+def test_an_engine_cannot_promise_the_same_bits():
+    settings = PolicyConfig(path="tiny:web_shop", vllm={"max_model_len": 256})
+    with pytest.raises(ConfigError, match="rollout.deterministic=false"):
+        Policy.load(settings)

@@ -168,6 +168,14 @@ NUMBERS = """
 {% endif -%}"""
 
 
+# Takes white space away, and hides what looks like the answer of a tool.
+TOUCHES_WORDS = """
+{%- for m in messages -%}<|im_start|>{{ m.role }}
+{% if m.content.startswith('<') %}(hidden){% else %}{{ m.content | trim }}{% endif %}<|im_end|>
+{% endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+
 def play(renderer, turns):
     """The prompts of a conversation, as (ids, opens_segment)."""
     tokenizer, context, prompts = renderer.tokenizer, Context(episode="e", new=(user("go"),)), []
@@ -192,16 +200,19 @@ def play(renderer, turns):
     return [*prompts, (prompt.new_ids, prompt.opens_segment)]
 
 
+WORDS = TEXT | st.sampled_from(["plain words", " spaced ", "<tag>", "two\nlines"])
 LONG_TURN = st.tuples(
     TEXT,
     st.sampled_from(["", "", "hm"]),
     st.booleans(),
-    st.lists(st.tuples(st.booleans(), TEXT), min_size=1, max_size=2),
+    st.lists(st.tuples(st.booleans(), WORDS), min_size=1, max_size=2),
 )
 EXPERIENCED: dict[str | None, Renderer] = {}
 
 
-@pytest.mark.parametrize("template", [None, OWN_END, FORGETS_REASONING, NUMBERS, ALTERNATES])
+@pytest.mark.parametrize(
+    "template", [None, OWN_END, FORGETS_REASONING, NUMBERS, ALTERNATES, TOUCHES_WORDS]
+)
 @settings(max_examples=60, deadline=None)
 @given(turns=st.lists(LONG_TURN, min_size=1, max_size=6))
 def test_a_renderer_that_knows_a_shape_says_what_a_fresh_one_works_out_in_full(template, turns):
@@ -210,7 +221,7 @@ def test_a_renderer_that_knows_a_shape_says_what_a_fresh_one_works_out_in_full(t
         turns = [(said, thought, ended, [(False, "x")]) for said, thought, ended, _ in turns]
     known = EXPERIENCED.setdefault(template, Renderer(tokenizer_with(template)))
     fresh = Renderer(known.tokenizer)
-    fresh._local_tail = lambda context: None  # never takes the short cut
+    fresh._local_tail = lambda context: None  # never takes a short cut
     assert play(known, turns) == play(fresh, turns)
 
 
@@ -221,3 +232,6 @@ def test_the_short_cut_is_taken_where_the_template_allows_it_and_nowhere_else():
         renderer = Renderer(tokenizer_with(template))
         play(renderer, turns)
         assert list(renderer._is_local.values()) == taken
+        assert [around is not None for around in renderer._around.values()] == [
+            local for local in taken if local
+        ]

@@ -129,7 +129,7 @@ def keep(run, episodes, *, token=None, columns=None):
     ]
     write_ledger(run / "credit/step-000000.jsonl", rows)
     turn = {"low": 0.8, "high": 1.2, "trained": [1, 0, 1], "ratio": [1, 1, 1]}
-    turn |= {"entropy": [0, 0, 0], "weight": None}
+    turn |= {"entropy": [0, 0, 0], "weight": None, "clipped": 0.5, "turn_ratio": 1.0}
     (run / "details").mkdir()
     detail = {"episode": episodes[1], "turns": [turn, turn], "format_version": 1}
     append(run / "details/step-000000.jsonl", detail)

@@ -101,7 +101,8 @@ def report(tmp_path_factory):
     )
     write_run(folder / "b", steps, config={"credit": {"method": "rloo"}})
     turn = {"low": 0.8, "high": 1.28, "trained": [1, 0, 1], "ratio": [0.5, 1, 2]}
-    turn |= {"entropy": [0.1, 0.2, 0.3], "weight": [1, 2, 1]}
+    turn |= {"entropy": [0.1, 0.2, 0.3], "weight": [1, 2, 1], "clipped": 0.5}
+    turn |= {"turn_ratio": 1.125}
     (folder / "a/details").mkdir()
     detail = {"episode": "0/0/0", "turns": [turn, turn], "format_version": 1}
     append(folder / "a/details/step-000000.jsonl", detail)
@@ -202,7 +203,8 @@ def test_a_trajectory_shows_credit_tokens_masks_ratios_and_clip_range(open_page,
     assert len(set(colours)) == 3  # +1, -1 and +0.5
     measures = page.page.locator("#turn-0 .measures").inner_text()
     assert "clip range 0.800 to 1.28" in measures and "ratio 0.500 to 2.000" in measures
-    assert "clipped 1 of 3" in measures and "weight 1 to 2" in measures
+    assert "of the turn 1.125" in measures and "clipped 50 %" in measures
+    assert "weight 1 to 2" in measures
     page.page.locator("#turn-0 .tokens").focus()
     page.page.keyboard.press("ArrowRight")
     inspector = page.page.locator("#inspector").inner_text()

@@ -168,6 +168,24 @@ def test_a_recording_asks_once_and_replays_without_its_source(tmp_path):
     path.write_text('{"query": "q"}\n')
     with pytest.raises(DataError, match="jsonl:1"):
         Recording(path)
+    path.write_text("no recording\n")
+    with pytest.raises(DataError, match="jsonl:1"):
+        Recording(path)
+
+
+def test_a_recording_cut_off_by_a_kill_goes_on_after_its_whole_lines(tmp_path):
+    path = tmp_path / "searches.jsonl"
+    index = BM25(passages("kato miru", "sola"))
+    Recording(path, index).search(["kato", "sola"], 1)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        found = Recording(path, index).search(["kato", "sola"], 1)
+        assert (
+            found
+            == Recording(path).search(["kato", "sola"], 1)
+            == index.search(["kato", "sola"], 1)
+        )
 
 
 def test_corpus_files_and_their_faults(tmp_path):

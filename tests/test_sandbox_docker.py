@@ -248,3 +248,14 @@ def test_the_reaper_removes_what_dead_owners_left_and_nothing_else(box):
         assert box.exec("echo alive").output == b"alive\n"
     finally:
         api.remove_container(other)
+
+
+def test_threads_that_share_a_sandbox_get_their_own_output(box):
+    # The members of a group fork the sandbox that they all start from, each in a thread.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda n: box.exec(f"echo {n}; echo {n}").text, range(200)))
+        archives = {shot.archive for shot in pool.map(lambda _: box.snapshot(), range(16))}
+    assert said == [f"{n}\n{n}\n" for n in range(200)]
+    assert len(archives) == 1

@@ -26,6 +26,7 @@ from turngym.trainers import explore as explore_module
 from turngym.trainers import train as train_module
 from turngym.trainers.evidence import load_evidence
 from turngym.trainers.groups import drop_small_groups
+from turngym.trainers.run import Run
 from turngym.trainers.train import train
 
 
@@ -150,6 +151,16 @@ def test_a_disk_that_is_full_for_a_moment(calls, model, finished, tmp_path, monk
     monkeypatch.setattr(files.os, "fsync", real)
     train(config(model), run, resume=True, report=quiet)
     same(run, finished)
+
+
+def test_a_run_that_is_still_going_is_not_resumed_beside_it(model, finished, tmp_path):
+    run = copy_of(finished, tmp_path / "run")
+    before = (run / "evaluations.jsonl").read_bytes()
+    with Run(run, config(model)).locked():
+        with pytest.raises(ConfigError, match="another process is training"):
+            train(config(model), run, resume=True, report=quiet)
+    assert (run / "evaluations.jsonl").read_bytes() == before
+    train(config(model), run, resume=True, report=quiet)
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(model, finished):

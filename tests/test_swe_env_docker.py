@@ -189,7 +189,7 @@ def test_the_expert_solves_tiny_and_larger_tasks():
     try:
         for task in ("turngym__slug-1", "turngym__waypaths-1"):
             messages, _ = env.reset(options={"task_id": task})
-            seen, done = list(messages), False
+            seen, done, reward = list(messages), False, 0.0
             while not done:
                 reply = env.expert(seen)
                 shown, reward, done, *_ = env.step(reply)

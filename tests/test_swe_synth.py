@@ -183,6 +183,7 @@ def test_a_row_hides_the_failing_test_file_and_fixes_the_bug():
     read = task_of(json.loads(json.dumps(row)))
     assert read.expected.fail_to_pass == ("tests/test_add.py::TestIt::test_add",)
     assert read.expected.pass_to_pass == ("tests/test_add.py::test_zero",)
+    assert read.files is not None
     assert "tests/test_add.py" not in read.files and "tests/conftest.py" in read.files
     assert "return a - b" in read.files["src/adder/__init__.py"]
     assert "-    return a - b\n+    return a + b\n" in read.gold_patch

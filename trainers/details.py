@@ -9,12 +9,13 @@ Legend: N tokens, K turns, B trajectories.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.kernels.turn_policy_loss import turn_policy_loss
 from turngym.trainers.losses import Denominators, policy_terms
 from turngym.trainers.step import Update
 from turngym.trainers.types import Credit
@@ -35,6 +36,11 @@ class TurnDetail:
     """The importance ratio is clipped below this,"""
     high: float
     """and above this."""
+    clipped: float
+    """Share of the trained tokens that clipping left without gradient, at the level of
+    `loss.ratio`."""
+    turn_ratio: float
+    """exp(mean log-ratio of the trained tokens)."""
     trained: tuple[int, ...]
     """1 where the token entered the loss, 0 where a mask or a bad number kept it out."""
     ratio: tuple[float, ...]
@@ -85,8 +91,11 @@ class _Columns:
 
     def __init__(self, credit: Credit, update: Update, config: TrainConfig) -> None:
         batch = update.batch
-        tokens, turns, _ = policy_terms(batch, credit, Denominators.of(batch), config.loss)
+        tokens, turns, rule = policy_terms(batch, credit, Denominators.of(batch), config.loss)
         assert update.output.entropy is not None
+        rule = replace(rule, kl_coef=0.0, entropy_coef=0.0)
+        with torch.no_grad():
+            loss = turn_policy_loss(update.output.logprobs, None, tokens, turns, rule)
         self.cu_turns = batch.cu_turns.tolist()
         ours = (batch.turn_of_token >= 0).nonzero().squeeze(1)
         counts = torch.bincount(batch.turn_of_token[ours], minlength=batch.num_turns)
@@ -97,6 +106,8 @@ class _Columns:
         self.trained = tokens.mask[ours].int().tolist()
         self.weight = _maybe(tokens.weight, ours)
         every = torch.arange(batch.num_turns, device=batch.device)
+        self.clipped = _column(loss.clipped, every)
+        self.turn_ratio = _column(loss.log_ratio.exp(), every)
         self.low, self.high = _column(1 - turns.low, every), _column(1 + turns.high, every)
 
     def trajectory(self, row: int, episode: str) -> TrajectoryDetail:
@@ -112,6 +123,8 @@ class _Columns:
         return TurnDetail(
             low=self.low[index],
             high=self.high[index],
+            clipped=self.clipped[index],
+            turn_ratio=self.turn_ratio[index],
             trained=tuple(self.trained[own]),
             ratio=tuple(self.ratio[own]),
             entropy=tuple(self.entropy[own]),

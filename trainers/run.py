@@ -6,9 +6,11 @@ it is resumed, and written again to the same bytes.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,20 @@ class Run:
         for name in ("metrics.jsonl", "timings.jsonl", "evaluations.jsonl"):
             _take_back(self.folder / name, step)
         checkpoint.tidy(self.folder, step, self.config.keep_checkpoints)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while the block runs; a killed one leaves no lock behind.
+
+        Raises:
+            ConfigError: another process is training in this folder.
+        """
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(f"another process is training in {self.folder}") from error
+            yield
 
     @property
     def finished(self) -> str:

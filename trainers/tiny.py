@@ -86,7 +86,7 @@ FAMILIES.add(
         noise=0.15,
         episodes=12000,
         worlds=8,
-        steps=1800,
+        steps=1350,
     ),
 )
 FAMILIES.add(
@@ -97,6 +97,16 @@ FAMILIES.add(
         noise=0.5,
         episodes=96,
         steps=180,
+    ),
+)
+FAMILIES.add(
+    "tool_use",
+    Family(
+        env_id="turngym/ToolUse-v0",
+        settings={"size": "demo"},
+        start="web_shop",
+        noise=0.6,  # it breaks each rule more often than it keeps it
+        steps=500,
     ),
 )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,21 +71,21 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     team = _open_team()
-    try:
-        training = _Training(config, folder, resume, report, team)
-        try:
-            return training.go_on()
-        finally:
-            training.run.loggers.close()
-    finally:
-        team.close()
+    with closing(team), ExitStack() as stack:
+        return _Training(config, folder, resume, report, team, stack).go_on()
 
 
 class _Training:
     """A run and all that it holds in memory."""
 
     def __init__(
-        self, config: TrainConfig, folder: Path, resume: bool, report: Report, team: Team
+        self,
+        config: TrainConfig,
+        folder: Path,
+        resume: bool,
+        report: Report,
+        team: Team,
+        stack: ExitStack,
     ) -> None:
         _refuse_a_race(config, team)
         find_loggers(config.loggers)
@@ -105,10 +106,8 @@ class _Training:
             self.suite = team.first_keeps(lambda: open_suite(config, self.policy, tasks, seen))
         rubric = config.rewards.rubric()
         # Only now, when everything that a mistake could break has been loaded.
-        opened = team.first_keeps(lambda: self._open(folder, resume))
+        opened = team.first_keeps(lambda: self._open(folder, resume, stack))
         self.run = opened or Run(folder, config)
-        if opened is not None:
-            opened.open_loggers(self.reached, self.report)
         team.adopt(self.policy.model, config.policy.dtype)
         self.optimizer = PolicyOptimizer(self.policy.model, config.optimizer, self.policy.actor)
         self.explorer = Explorer(self.run, self.policy, tasks, rubric, team, self.report)
@@ -118,11 +117,14 @@ class _Training:
         elif resume:
             self.report(f"{folder} has no checkpoint yet: beginning again at step 0")
 
-    def _open(self, folder: Path, resume: bool) -> Run:
-        if not resume:
-            return Run.start(folder, self.config)
-        run = Run.reopen(folder, self.config)
-        run.take_back(self.reached)
+    def _open(self, folder: Path, resume: bool, stack: ExitStack) -> Run:
+        opened = Run.reopen if resume else Run.start
+        run = opened(folder, self.config)
+        stack.enter_context(run.locked())
+        if resume:
+            run.take_back(self.reached)
+        run.open_loggers(self.reached, self.report)
+        stack.callback(run.loggers.close)
         return run
 
     def _restore(self, saved: Path) -> None:

@@ -55,7 +55,7 @@ def make_agent(mode: str, url: str):
     import httpx_aiohttp
 
     return HTTPAgent(
-        url, "stub", transport=HttpxTransport(transport=httpx_aiohttp.AiohttpTransport())
+        url, "stub", transport=HttpxTransport(transport=httpx_aiohttp.AiohttpTransport)
     )
 
 

@@ -61,6 +61,7 @@ class DockerSandbox:
         self._warden: Shell | None = None
         self._shell: Shell | None = None
         self._shell_pid = 0
+        self._opening = threading.Lock()
         self._closed = False
         self._gone = False
         if seed is None and spec.disk == "tmpfs":
@@ -301,23 +302,25 @@ class DockerSandbox:
         """The command shell, opened anew after a kill; None when the container is gone."""
         if self._closed:
             raise UsageError("the sandbox is closed")
-        if self._shell is None:
-            if self._gone or not self.alive:
-                self._gone = True
-                return None
-            with translated("opening a shell in the sandbox"):
-                made = self._api.exec_create(
-                    self._container,
-                    _BASH,
-                    stdin=True,
-                    user=self.spec.user,
-                    environment=self._environment(),
-                )["Id"]
-                opened = self._api.exec_start(made, socket=True)
-                self._shell = Shell(*_connection(opened))
-            pid = self._shell.builtin("echo $$").output
-            self._shell_pid = int(pid or 0)
-        return self._shell
+        with self._opening:
+            if self._shell is None:
+                if self._gone or not self.alive:
+                    self._gone = True
+                    return None
+                self._shell = self._open_shell()
+                self._shell_pid = int(self._shell.builtin("echo $$").output or 0)
+            return self._shell
+
+    def _open_shell(self) -> Shell:
+        with translated("opening a shell in the sandbox"):
+            made = self._api.exec_create(
+                self._container,
+                _BASH,
+                stdin=True,
+                user=self.spec.user,
+                environment=self._environment(),
+            )["Id"]
+            return Shell(*_connection(self._api.exec_start(made, socket=True)))
 
     def _watch_disk(self) -> None:
         """Kill the container once it has written more than `disk_mb`, until it is closed."""

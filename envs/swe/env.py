@@ -92,7 +92,7 @@ class SWE(TextEnv):
         super().__init__(max_turns=max_turns)
         if actions not in PRESETS:
             raise ConfigError(f"actions must be one of {', '.join(PRESETS)}, got {actions!r}")
-        self.actions = actions
+        self.actions: PresetName = actions
         self.tools = PRESETS[actions].tools
         self.diagnose, self.on_result = diagnose, on_result
         small = Limits(memory_mb=1024, disk_mb=128)

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from turngym.envs.sandbox import Sandbox
 from turngym.envs.swe.actions import SUBMIT_LINE, TOOLS, Observed, run_bash, run_tool
 from turngym.envs.swe.xml_actions import XML_RULES, read_xml, run_xml, write_xml
+from turngym.errors import UnknownNameError
 from turngym.types import Message, ToolCall, assistant, tool, user
 
-__all__ = ["PRESETS", "Preset", "PresetName"]
+__all__ = ["PRESETS", "Preset", "PresetName", "preset_name"]
 
 PresetName = Literal["bash", "tools", "xml"]
 
@@ -63,7 +64,7 @@ def _call(name: str, arguments: Mapping[str, Any]) -> Message:
     return assistant("", [ToolCall(id="call_0", name=name, arguments=arguments)])
 
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[PresetName, Preset] = {
     "bash": Preset(
         rules=_BASH_RULES,
         wanted="exactly one ```bash block",
@@ -93,3 +94,15 @@ PRESETS: Mapping[str, Preset] = {
         submit=write_xml("finish", {"command": "submit"}),
     ),
 }
+
+
+def preset_name(name: str) -> PresetName:
+    """`name`, if there is such a form of actions.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known ones and the closest.
+    """
+    for known in PRESETS:
+        if known == name:
+            return known
+    raise UnknownNameError("form of actions", name, PRESETS)

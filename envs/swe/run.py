@@ -61,7 +61,8 @@ def load_tasks(source: str, form: Form | None = None, split: str = "test") -> tu
         raise DataError(
             f"{source} is no file here; to load it from the hub: pip install datasets"
         ) from error
-    return tuple(task_of(row, form) for row in datasets.load_dataset(source, split=split))
+    rows: Any = datasets.load_dataset(source, split=split)
+    return tuple(task_of(row, form) for row in rows)
 
 
 def run_evaluation(

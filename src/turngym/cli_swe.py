@@ -141,28 +141,25 @@ def run_command(
         turngym swe run --agent http://localhost:8000/v1#MODEL --dataset tasks.jsonl --workers 4
     """
     from turngym.envs.swe.evaluate import EvalSettings
-    from turngym.envs.swe.presets import PRESETS
+    from turngym.envs.swe.presets import preset_name
     from turngym.envs.swe.run import load_tasks, summarise
-    from turngym.errors import UnknownNameError
     from turngym.trainers.swe import AgentRun, load_player, run_agent
     from turngym.types import Sampling
 
-    if actions not in PRESETS:
-        raise UnknownNameError("form of actions", actions, PRESETS)
-    tasks = load_tasks(dataset)
+    tasks, form = load_tasks(dataset), preset_name(actions)
     settings = AgentRun(
         out=out,
         model=model or agent,
         run_id=run_id,
         workers=workers,
         resume=resume,
-        actions=actions,
+        actions=form,
         max_turns=max_turns,
         seed=seed,
         sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
         evaluation=EvalSettings(timeout_s=timeout),
     )
-    player = load_player(agent, tasks, actions, seed)
+    player = load_player(agent, tasks, form, seed)
     report = run_agent(tasks, dataset, player, settings, progress=_say_episode)
     typer.echo(summarise(report))
     if report["infra_failure_instances"]:

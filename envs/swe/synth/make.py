@@ -98,6 +98,11 @@ def synthesise(
     with ExitStack() as stack:
         lab = _Lab(package, settings, stack)
         stable, seconds = lab.stable()
+        limit_s = 2 * (seconds + 10)
+
+        def judged(place: tuple[str, Mutation]) -> Found:
+            return lab.judge(place[0], place[1], stable, limit_s)
+
         found: list[Found] = []
         kept = 0
         places = _places(package, settings)
@@ -105,7 +110,7 @@ def synthesise(
             # In waves, so that what is kept does not depend on which worker is quicker.
             for start in range(0, len(places), settings.workers):
                 wave = places[start : start + settings.workers]
-                for item in pool.map(lambda p: lab.judge(*p, stable, 2 * (seconds + 10)), wave):
+                for item in pool.map(judged, wave):
                     if kept < settings.count:
                         found.append(item)
                         kept += item.row is not None

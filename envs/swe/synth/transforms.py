@@ -8,7 +8,7 @@ the same source gives the same places in the same order. Procedural bugs follow 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias
 
 import libcst as cst
 import libcst.matchers as m
@@ -17,12 +17,11 @@ from turngym.registry import Registry
 
 __all__ = ["TRANSFORMS", "Mutation", "Transform", "mutate", "mutations"]
 
-Made = cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode] | None
-Transform = Callable[[cst.CSTNode], Made]
+Made: TypeAlias = cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode] | None
+Transform: TypeAlias = Callable[[cst.CSTNode], Made]
 """The faulty form of a node; None where it does not apply."""
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
-Block = TypeVar("Block", cst.If, cst.While)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +290,7 @@ def _drop_iteration(node: cst.CSTNode) -> Made:
     """A `for` loop ends after its first round."""
     if not isinstance(node, cst.For) or not isinstance(node.body, cst.IndentedBlock):
         return None
-    last = node.body.body[-1] if node.body.body else None
+    last = node.body.body[-1] if node.body.body else node
     if m.matches(last, m.SimpleStatementLine(body=[m.Return() | m.Raise() | m.Break()])):
         return None
     stop = cst.SimpleStatementLine(body=[cst.Break()])

@@ -46,5 +46,5 @@ def sign_test(wins: int, losses: int) -> float:
     total, few = wins + losses, min(wins, losses)
     if total == 0:
         return 1.0
-    tail = sum(math.comb(total, k) for k in range(few + 1)) / 2**total
+    tail = sum(math.comb(total, k) for k in range(few + 1)) / (1 << total)
     return min(1.0, 2 * tail)

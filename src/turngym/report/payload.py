@@ -85,6 +85,7 @@ class Library:
                 }
                 for shelf in shelves
             ],
+            "methods": _methods(),
             "chunk": CHUNK,
             "cards": _columns([each for shelf in shelves for each in shelf.cards]),
         }
@@ -184,6 +185,19 @@ def _work_out(
             found[trajectory.episode][name] = values[start:stop]
             start = stop
     return found
+
+
+def _methods() -> dict[str, list[str]]:
+    """The signals that each credit method needs; empty where torch is not installed."""
+    try:
+        from turngym.trainers.credit import CREDITS
+    except ImportError:
+        return {}
+    methods = {name: CREDITS[name] for name in CREDITS}
+    return {
+        name: list(dict.fromkeys(need.signal for need in method.needs(method.config())))
+        for name, method in methods.items()
+    }
 
 
 def _columns(cards: Sequence[Card]) -> dict[str, list[Any]]:

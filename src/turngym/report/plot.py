@@ -61,8 +61,9 @@ def draw_curves(
     if seeds:
         series = [(f"mean of {len(runs)} runs", merge([own for _, own in series]))]
     # Text stays text, element ids do not change from one call to the next.
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "turngym", "pdf.fonttype": 42}
-    with matplotlib.rc_context({"font.size": 8, "axes.linewidth": 0.6, **fixed}):
+    fixed: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "turngym", "pdf.fonttype": 42}
+    fixed |= {"font.size": 8, "axes.linewidth": 0.6}
+    with matplotlib.rc_context(fixed):
         size = (COLUMN_INCHES * len(names), 2.5)
         figure = Figure(figsize=size, layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):

@@ -68,6 +68,7 @@ function matrixOf(card, record) {
   const rewards = record.turns.map((turn) => turn.reward);
   const extra = rewards.some((value) => value !== null) ? [["turn reward", rewards]] : [];
   extra.push(...Object.entries(record.columns));
+  const absent = rows.length ? Object.keys(source.head.methods).filter((name) => !(name in record.credits)) : [];
   if (!rows.length && !extra.length) return make("p", { class: "soft" }, "No credit: this was played alone, not in a group that was trained on.");
   const line = ([name, values], kind) => {
     const scale = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-9);
@@ -78,9 +79,11 @@ function matrixOf(card, record) {
     });
     return make("tr", { class: kind }, make("th", { scope: "row" }, name), cells);
   };
-  return make("table", { class: "matrix", "aria-label": "Credit of each turn by method" },
+  const needs = absent.map((name) => `${name} (${source.head.methods[name].join(", ")})`);
+  const heat = make("table", { class: "matrix", "aria-label": "Credit of each turn by method" },
     make("thead", {}, make("tr", {}, make("th", {}, ""), record.turns.map((_, index) => make("th", { scope: "col" }, index + 1)))),
     make("tbody", {}, rows.map((row) => line(row, row[0] === own ? "own" : "")), extra.map((row) => line(row, "input"))));
+  return make("div", {}, heat, absent.length > 0 && make("details", { class: "soft absent" }, make("summary", {}, `${absent.length} methods need signals that this run did not measure`), `${needs.join(", ")}. `, make("code", {}, "turngym credit"), " measures them."));
 }
 
 const methods = (record) => Object.keys(record.credits);
@@ -127,7 +130,7 @@ function turnOf(record, turn, index, scale) {
   badge.style.background = tint(credit, detail.colour === "advantage" ? scale : Math.abs(credit));
   return make("section", { class: "turn", id: `turn-${index}`, "aria-label": `Turn ${index + 1}` },
     make("div", { class: "gutter" }, `turn ${index + 1}`, make("br"), credit === null ? "" : badge, turn.opens && index ? [make("br"), "new segment"] : ""),
-    make("div", {}, turn.seen.map(messageOf), replyOf(record, turn, index, scale, credit), measuresOf(record, turn, index)));
+    make("div", {}, turn.seen.map(messageOf), replyOf(record, turn, index, scale, credit), measuresOf(turn)));
 }
 
 function replyOf(record, turn, index, scale, credit) {
@@ -185,8 +188,7 @@ function inspect(token) {
   byId("inspector").textContent = parts.join(" \u00b7 ");
 }
 
-function measuresOf(record, turn, index) {
-  const credit = (place) => turn.token_credit?.[place] ?? record.credits[record.method]?.[index] ?? 0;
+function measuresOf(turn) {
   const parts = Object.entries(turn.rewards).map(([name, value]) => [name, figure(value)]);
   if (turn.reward !== null) parts.unshift(["turn reward", figure(turn.reward)]);
   if (turn.status !== "ok") parts.unshift(["status", turn.status]);
@@ -196,8 +198,8 @@ function measuresOf(record, turn, index) {
   if (kept) parts.push(["clip range", `${figure(kept.low)} to ${figure(kept.high)}`]);
   if (kept?.ratio?.length) {
     const ratios = kept.ratio.filter((value) => value !== null);
-    const clipped = kept.ratio.filter((value, place) => value !== null && ((value > kept.high && credit(place) > 0) || (value < kept.low && credit(place) < 0))).length;
-    parts.push(["ratio", `${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)}`], ["clipped", `${clipped} of ${ratios.length}`]);
+    const range = (values) => { const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(3)); return low === high ? low : `${low} to ${high}`; };
+    parts.push(["ratio", range(ratios)], ["of the turn", kept.turn_ratio.toFixed(3)], ["clipped", `${Math.round(100 * kept.clipped)} %`]);
     if (kept.weight) parts.push(["weight", `${figure(Math.min(...kept.weight))} to ${figure(Math.max(...kept.weight))}`]);
     const masked = kept.trained.filter((flag) => !flag).length;
     if (masked) parts.push(["masked tokens", masked]);
