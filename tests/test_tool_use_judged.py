@@ -11,6 +11,7 @@ from turngym.agents.scripted import ScriptedAgent
 from turngym.envs.tool_use.dialogues import DialogueFile, cm2_checklist, recorded_calls
 from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
+from turngym.envs.tool_use.validate import validate
 from turngym.errors import ConfigError, DataError, JudgeFailure, SimulatorFailure, UnknownNameError
 from turngym.rewards.judged import FIELDS, ItemJudge, parse_verdict, question
 from turngym.rewards.pow3r import ContrastReward
@@ -143,6 +144,16 @@ def test_an_item_does_not_fire_before_what_it_depends_on_and_the_user_leaves(pat
     _, reward, terminated, _, info = env.step("It rains.")
     assert (reward, terminated, info["turn_reward"]) == (0.0, True, 0.0)
     assert info["judged"] == {"called": False, "told": True}
+
+
+def test_an_item_that_held_too_early_is_asked_about_again(path):
+    """`told` depends on `called`: both hold in the first step, only `called` fires there."""
+    env = ToolUse(tasks=DialogueFile(path), judge=judging(lambda text: True))
+    env.reset(options={"task_id": "d1"})
+    *_, info = env.step(calling())
+    assert (info["judged"], info["turn_reward"]) == ({"called": True, "told": True}, 0.5)
+    *_, info = env.step("It rains.")
+    assert (info["judged"], info["turn_reward"]) == ({"told": True}, 0.5)
 
 
 def test_a_tools_error_decides_tool_items_without_asking(path):
@@ -448,3 +459,12 @@ def test_contrast_weights_move_reward_to_what_tells_members_apart(path):
     assert reward.contrasts.running == {f"{task}/0/called": 0.0, f"{task}/0/told": 1.0}
     assert turn_values(reward, both[0]) == pytest.approx((0.1 / 0.6, 0.5 / 0.6, 0.0))
     assert turn_values(cm2_turn, both[0]) == (0.5, 0.5, 0.0)
+
+
+def test_the_validator_plays_the_reference_and_mutations_of_it(path):
+    """The second user message has no items, so that dropping its reply alone is no mutation."""
+    assert validate(ToolUse(tasks=DialogueFile(path), judge=judging(honest))) == ()
+    lax = validate(ToolUse(tasks=DialogueFile(path), judge=judging(lambda text: True)))
+    assert {finding.script for finding in lax} == {"mute"}
+    strict = validate(ToolUse(tasks=DialogueFile(path), judge=judging(lambda text: False)))
+    assert {finding.script for finding in strict} == {"gold"}
