@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import ConfigDict
 
@@ -105,8 +105,7 @@ def _loaded(path: str) -> Reward:
         raise ConfigError(
             f"{path!r} is no reward: decorate the function with turngym.rewards.reward"
         )
-    reward: Reward = found
-    return reward
+    return cast(Reward, found)
 
 
 def _number(name: str, weight: Any) -> float:
