@@ -113,8 +113,10 @@ class HTTPAgent:
         """Whether there is something optional to leave out after this refusal; it is remembered."""
         if refusal.status not in (400, 422):
             return False
-        optional = ("return_token_ids", "logprobs", "seed", "max_tokens")
+        optional = ("return_token_ids", "logprobs", "seed")
         named = [name for name in optional if name in body and name in refusal.body]
+        if "max_tokens" in body and "max_completion_tokens" in refusal.body:
+            named = ["max_tokens"]  # OpenAI's newer models ask for the other name
         if not named and not self._answered and "return_token_ids" in body:
             named = ["return_token_ids"]  # a server that does not say what it dislikes
         self._refused.update(named[:1])

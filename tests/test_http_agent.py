@@ -173,7 +173,10 @@ def test_fields_that_a_server_does_not_know_are_left_out_from_then_on():
     def picky(request, body):
         for name in ("return_token_ids", "max_tokens", "seed"):
             if name in body:
-                return status(400, json.dumps({"error": f"unknown field {name}"}))(request, body)
+                text = f"'{name}' is not supported" + ", use 'max_completion_tokens'" * (
+                    name[0] == "m"
+                )
+                return status(400, json.dumps({"error": text}))(request, body)
         return says()(request, body)
 
     with serving(picky) as stub:
@@ -183,6 +186,14 @@ def test_fields_that_a_server_does_not_know_are_left_out_from_then_on():
         assert stub.bodies[-1]["max_completion_tokens"] == 3
         ask(agent)
         assert len(stub.bodies) == 5
+
+
+def test_a_reply_longer_than_the_model_takes_is_the_settings_mistake_and_said():
+    text = "max_tokens=512 cannot be greater than max_model_len=256"
+    with serving(status(400, text)) as stub:
+        with pytest.raises(InfraFailure, match="max_model_len=256"):
+            ask(HTTPAgent(stub.url, "m"))
+        assert all("max_tokens" in body for body in stub.bodies)
 
 
 def test_a_silent_400_drops_the_token_ids_once_and_not_after_an_answer():

@@ -123,7 +123,8 @@ def test_chat_and_tokens_and_both_transports_agree_on_a_greedy_reply(server):
 def test_a_second_turn_extends_what_was_sampled(server, model, make):
     first = ask(make(server), temperature=0.0, max_new_tokens=24)
     turn = Turn(seen=HELLO.new, completion=first)
-    second = ask(make(server), Context(episode="e", turns=(turn,), new=(user("go on"),)))
+    context = Context(episode="e", turns=(turn,), new=(user("go on"),))
+    second = ask(make(server), context, max_new_tokens=24)
     assert not second.opens_segment
     assert gap(model, second, [*first.new_prompt_ids, *first.reply_ids]) <= 1e-4
 
