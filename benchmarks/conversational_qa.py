@@ -235,15 +235,14 @@ def through_a_server(episodes: int = 512) -> dict[str, Any]:
 def dense_figures(size: int, dimensions: int = 256) -> dict[str, Any]:
     """The approximate index against the exact one on the same vectors: recall of its 10 hits.
 
-    Vectors lie in clusters, as embeddings of sentences do; queries are vectors of the corpus with
-    noise. Independent random vectors would be harder than any real corpus.
+    Vectors have 32 independent directions, as few as embeddings of sentences have; queries are
+    vectors of the corpus with noise. 256 independent ones would be harder than any real corpus.
     """
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(size // 100, dimensions))
-    table = centres[rng.integers(len(centres), size=size)] + 0.7 * rng.normal(
-        size=(size, dimensions)
-    )
-    asked = table[rng.integers(size, size=200)] + 0.3 * rng.normal(size=(200, dimensions))
+    latent, spread = rng.normal(size=(size, 32)), rng.normal(size=(32, dimensions))
+    table = latent @ spread
+    noise = 0.5 * rng.normal(size=(200, 32))
+    asked = (latent[rng.integers(size, size=200)] + noise) @ spread
     texts = [Passage(id=str(number), text="") for number in range(size)]
 
     def of_queries(names: Sequence[str]) -> np.ndarray:

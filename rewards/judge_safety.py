@@ -15,19 +15,17 @@ The judge is asked as it stands, without the guards that `judged_equal` puts bef
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from turngym.bridge import call
 from turngym.errors import JudgeFailure, NotTheAgentsFault
+from turngym.rewards.asking import UnreadableError, ask, json_object
 from turngym.rewards.equivalence import MASTER_KEYS, asked_equal
 from turngym.rewards.judge_pairs import PAIRS, Pair
 from turngym.rewards.judged import FIELDS, RULES, question
 from turngym.rewards.tool_checklist import ChecklistItem
 from turngym.rewards.tool_steps import Judged
-from turngym.seeding import derive
-from turngym.types import Agent, Context, Sampling, assistant, system, user
+from turngym.types import Agent, Message, Sampling, assistant, system, user
 
 __all__ = ["PROBES", "ProbeCount", "check_judge"]
 
@@ -158,19 +156,25 @@ def _verdict_first(judge: Agent, text: str, seed: int, attempts: int) -> bool:
     Raises:
         JudgeFailure: no reply is a JSON object with a verdict.
     """
-    context = Context(episode=f"judge/{derive(text)}", new=(system(RULES), user(text)))
-    reply = ""
-    for attempt in range(attempts):
-        sampling = Sampling(temperature=0.6, top_p=0.8, max_new_tokens=1024)
-        completion = call(judge, context, sampling=sampling, seed=derive(seed, attempt))
-        reply = completion.message.content
-        try:
-            data = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(data, dict) and FIELDS[-1] in data:
-            return tuple(data)[-1] != FIELDS[-1] or len(data) == 1
-    raise JudgeFailure(f"no JSON verdict in {attempts} attempts; the last: {reply!r:.200}")
+    try:
+        return ask(
+            judge,
+            (system(RULES), user(text)),
+            _out_of_order,
+            attempts=attempts,
+            timeout_s=None,
+            sampling=Sampling(temperature=0.6, top_p=0.8, max_new_tokens=1024),
+            seed=seed,
+        )
+    except UnreadableError as error:
+        raise JudgeFailure(f"no JSON verdict {error}") from error
+
+
+def _out_of_order(message: Message) -> bool | None:
+    data = json_object(message.content)
+    if data is None or FIELDS[-1] not in data:
+        return None
+    return tuple(data)[-1] != FIELDS[-1] or len(data) == 1
 
 
 PROBES: dict[str, Callable[[Agent, Sequence[Pair], int, int], Iterator[Case]]] = {

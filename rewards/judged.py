@@ -10,11 +10,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from turngym.bridge import call
-from turngym.errors import ConfigError, JudgeFailure, NotTheAgentsFault
+from turngym.errors import ConfigError, JudgeFailure
+from turngym.rewards.asking import UnreadableError, ask, json_object
 from turngym.rewards.tool_checklist import ChecklistItem
 from turngym.seeding import derive
-from turngym.types import Agent, Context, Message, Sampling, system, user
+from turngym.types import Agent, Message, Sampling, system, user
 
 __all__ = ["FIELDS", "RULES", "ItemJudge", "parse_verdict", "question", "transcript"]
 
@@ -95,35 +95,24 @@ class ItemJudge:
         return self._known[key]
 
     def _vote(self, text: str, number: int) -> bool:
-        context = Context(episode=f"judge/{derive(text)}", new=(system(RULES), user(text)))
-        last = ""
-        for attempt in range(self.attempts):
-            try:
-                completion = call(
-                    self.agent,
-                    context,
-                    sampling=self.sampling,
-                    seed=derive(number, attempt, text),
-                    timeout_s=self.timeout_s,
-                )
-            except NotTheAgentsFault as error:
-                last = str(error)
-                continue
-            last = completion.message.content
-            verdict = parse_verdict(last)
-            if verdict is not None:
-                return verdict
-        raise JudgeFailure(f"no verdict in {self.attempts} attempts; the last: {last!r:.200}")
+        try:
+            return ask(
+                self.agent,
+                (system(RULES), user(text)),
+                lambda message: parse_verdict(message.content),
+                attempts=self.attempts,
+                timeout_s=self.timeout_s,
+                sampling=self.sampling,
+                seed=number,
+            )
+        except UnreadableError as error:
+            raise JudgeFailure(f"no verdict {error}") from error
 
 
 def parse_verdict(reply: str) -> bool | None:
     """The verdict in a reply, or None: no single JSON object, a key too few, the verdict not last."""
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        data = json.loads(reply[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict) or tuple(data) != FIELDS:
+    data = json_object(reply)
+    if data is None or tuple(data) != FIELDS:
         return None
     *reasons, answer = data.values()
     if not isinstance(answer, bool) or not all(isinstance(each, str) for each in reasons):

@@ -157,11 +157,9 @@ def work(model: str, job: dict) -> None:
 
 def main(model: str) -> None:
     """Answer jobs until stdin ends."""
-    import transformers  # noqa: F401  (before the first fork, so that no fork pays for it)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from turngym.agents.load import load_model
 
-    AutoModelForCausalLM.from_pretrained(model)  # imports the architecture
-    AutoTokenizer.from_pretrained(model)
+    load_model(model)  # imports the architecture before the first fork, so that none pays for it
     register_dice()
     for line in sys.stdin:
         job = json.loads(line)

@@ -56,6 +56,7 @@ def settings(**changes):
 def check(ranks, config, count):
     """The update of the team equals that of one process."""
     batch = add_old_logprobs(tiny_model(seed=1), collate(episodes(count)), 64)
+    assert batch.old_logprobs is not None
     # An engine that is a little off, so that ratios are near 1, as they are in a run.
     noise = torch.randn(batch.num_tokens, generator=torch.Generator().manual_seed(count)) / 20
     batch = replace(batch, sampled_logprobs=batch.old_logprobs + noise, old_logprobs=None)

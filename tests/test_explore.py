@@ -170,7 +170,7 @@ def test_a_rollout_that_fails_ahead_is_heard_and_nothing_hangs(
 class Sometimes(Short):
     """Tasks "dull-*" end with the same score whatever is said; the others with a random one."""
 
-    def tasks(self, split):
+    def tasks(self, split="train"):
         return tuple(f"{'dull' if i % 2 else 'lively'}-{i}" for i in range(8))
 
     def reset(self, *, seed=None, options=None):
@@ -185,7 +185,7 @@ class Sometimes(Short):
 
 
 class AlwaysDull(Sometimes):
-    def tasks(self, split):
+    def tasks(self, split="train"):
         return ("dull-0", "dull-1")
 
 

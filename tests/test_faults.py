@@ -11,7 +11,6 @@ import killable  # noqa: F401  (registers test/Even-v0)
 import turngym
 from killable import Even, settings, tiny_weights
 from turngym.errors import InfraFailure, JudgeFailure, NotTheAgentsFault, StorageFailure
-from turngym.trainers import checkpoint
 from turngym.trainers import explore as explore_module
 from turngym.trainers.batch import collate
 from turngym.trainers.config import TrainConfig
@@ -138,7 +137,9 @@ def test_what_broke_enters_neither_loss_nor_baseline(method, model, tmp_path, mo
         monkeypatch.setattr(explore_module, "rollout", lambda *_, found=trajectories, **__: found)
         train(chosen.model_copy(update={"steps": 1}), tmp_path / name, report=quiet)
         (line,) = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        saved = load_file(checkpoint.latest(tmp_path / name) / "model.safetensors")
+        saved = load_file(
+            sorted((tmp_path / name / "checkpoints").iterdir())[-1] / "model.safetensors"
+        )
         changed = torch.cat([saved[key].flatten() for key in sorted(saved)])
         results.append((json.loads(line), changed))
     (one, with_all), (other, with_good) = results

@@ -17,7 +17,8 @@ from killable import METHODS, tiny_weights
 
 HERE = Path(__file__).resolve().parent
 KILLED = -9
-pytestmark = pytest.mark.slow
+# The machine may be busy: a run takes a second of its own, and a fixture makes five of them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Trainer:

@@ -20,7 +20,7 @@ from turngym.trainers.types import Credit
 
 pytest.importorskip("peft")
 
-LORA = {"rank": 4, "alpha": 8.0}
+LORA = {"rank": 4, "alpha": 8}
 
 
 def adapted(path, **changes):
@@ -95,6 +95,7 @@ def test_a_run_saves_adapters_only_and_resumes_to_the_same_bytes(tmp_path, tiny_
         tmp_path / "cut/metrics.jsonl"
     ).read_bytes()
     last, other = (checkpoint.latest(tmp_path / name) for name in ("whole", "cut"))
+    assert last is not None and other is not None
     name = "adapter_model.safetensors"
     assert (last / name).read_bytes() == (other / name).read_bytes()
     assert not (last / "model.safetensors").exists()

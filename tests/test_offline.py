@@ -55,6 +55,7 @@ def test_the_own_credit_of_a_run_comes_out_again(method, runs):
     recreditor = Recreditor(runs / method, CreditSettings.model_validate(config["credit"]))
     rollouts = stored(runs / method)
     assert [each.label for each in rollouts] == [f"step-{step:06d}" for step in range(5)]
+    rows: list[Credited] = []
     for each in rollouts:
         _, rows = recreditor(each)
         same_credit(rows, each.ledger())
@@ -74,7 +75,7 @@ def test_another_method_gives_what_it_would_have_given_on_the_spot(runs):
 def test_columns_of_the_run_serve_other_methods_that_read_them(runs):
     # The critic's values of the run, and nothing measured anew: only the discount is another one.
     said = []
-    chosen = CreditSettings(method="gae_token", gamma=0.5)
+    chosen = CreditSettings.model_validate({"method": "gae_token", "gamma": 0.5})
     recreditor = Recreditor(runs / "ppo", chosen, report=said.append)
     own = stored(runs / "ppo")[-1]
     _, rows = recreditor(own)

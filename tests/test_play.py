@@ -39,8 +39,8 @@ class Painter(TextEnv):
     def reset(self, *, seed=None, options=None):
         return (user("Paint the door."),), {"task_id": "door"}
 
-    def step(self, reply):
-        calls = reply.tool_calls
+    def step(self, action):
+        calls = action.tool_calls
         done = bool(calls) and calls[0].arguments == {"what": "door", "colour": "red"}
         info = {"rewards": {"colour": 1.0, "wood": -0.5}, "turn_reward": 0.25, "feedback": "hm"}
         new = (tool("painted", calls[0].id),) if calls else (user("Well?"),)

@@ -48,7 +48,7 @@ def two_processes(*command):
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
@@ -91,6 +91,7 @@ def assert_alike(one, two):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4000)
 @pytest.mark.parametrize(
     "more",
     [

@@ -27,6 +27,8 @@ from turngym.types import Completion, Context, Message, Privileged, user
 
 FAULT_RATE = 0.045
 """Of members; faults of the reset and of the agent come on top."""
+HANG_S = 1.2
+"""Twice the time that a step has, which a busy machine must not use up by itself."""
 STATUS = {
     "raise": "env_error",
     "hang": "infra_timeout",
@@ -89,10 +91,11 @@ class Faulty(TextEnv):
 
     def reset(self, *, seed=None, options=None):
         self.fault, self.good = "", 0
+        assert seed is not None
         if seed % 100 == 0:
             raise RuntimeError("no data")
         if seed % 100 == 1:
-            time.sleep(0.4)
+            time.sleep(HANG_S)
         return (user("go"),), {}
 
     def fork(self, *, seed=None):
@@ -102,7 +105,7 @@ class Faulty(TextEnv):
         if fault == "fork":
             twin.good = 7  # another initial state
         if fault == "late_fork":
-            time.sleep(0.4)
+            time.sleep(HANG_S)
         return twin
 
     @property
@@ -130,7 +133,7 @@ class Faulty(TextEnv):
             case "judge_timeout":
                 call(Mute(), Context(episode="judge"), timeout_s=0.05)
             case "hang":
-                time.sleep(0.4)
+                time.sleep(HANG_S)
         return {
             "garbage": "garbage",
             "text": ((Message(role="user", content=None),), 0.5, True, False, {}),
@@ -217,7 +220,7 @@ async def play(number: int, size: int, counter: Open, endpoint: Endpoint) -> Cou
         for index in range(size // 4)
     ]
     ended = []
-    config = RolloutConfig(step_timeout_s=0.2, deterministic=number % 2 == 0)
+    config = RolloutConfig(step_timeout_s=HANG_S / 2, deterministic=number % 2 == 0)
     done = await arollout(
         lambda: Faulty(counter), endpoint, groups, config, on_episode=ended.append
     )
@@ -232,6 +235,7 @@ async def play(number: int, size: int, counter: Open, endpoint: Endpoint) -> Cou
             continue
         if trajectory.status != want:
             wrong[trajectory.episode] = (trajectory.status, want, trajectory.error[-300:])
+            continue
         fine = (1.0, True) if want == "terminated" else (None, None)
         assert (trajectory.outcome, trajectory.success) == fine
         assert bool(trajectory.error) == (want != "terminated")

@@ -27,6 +27,7 @@ from turngym.trainers import train as train_module
 from turngym.trainers.evidence import load_evidence
 from turngym.trainers.groups import drop_small_groups
 from turngym.trainers.run import Run
+from turngym.trainers.signals.suite import skipped_signals
 from turngym.trainers.train import train
 
 
@@ -245,6 +246,11 @@ def test_a_step_that_is_not_finite_changes_nothing_and_leaves_evidence(
     found.batch.validate()
     assert found.batch.num_trajectories == 6
     assert found.suspects() == {"credit.turn": found.batch.num_turns}
+
+
+def test_a_signal_whose_model_was_not_updated_counts_as_skipped():
+    metrics = {"signal/values/skipped": 1.0, "signal/progress/skipped": 0.0, "skipped": 1.0}
+    assert skipped_signals(metrics) == ("values",)
 
 
 def test_evidence_that_is_damaged_or_something_else_is_named(finished):

@@ -15,7 +15,6 @@ def test_experts_pass_every_task_and_mutations_pass_none():
 def test_a_task_that_accepts_too_much_is_found(monkeypatch):
     """With no strict item left, doing nothing but the writes is enough: `mute` must be found."""
     from turngym.envs.tool_use import sources
-    from turngym.envs.tool_use import validate as module
 
     def lax(task_id):
         world, task = find_task(task_id)
@@ -29,7 +28,6 @@ def test_a_task_that_accepts_too_much_is_found(monkeypatch):
         return world, replace(task, requests=requests, outputs=())
 
     monkeypatch.setattr(sources, "find_task", lax)
-    monkeypatch.setattr(module, "find_task", lax)
     found = validate(ToolUse(worlds=("library",)))
     assert {finding.script for finding in found} == {"mute"}
 

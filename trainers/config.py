@@ -70,7 +70,7 @@ class LoraConfig(Config):
     """Low-rank adapters by peft (arXiv 2106.09685): W x + alpha / rank * B A x."""
 
     rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: int = Field(default=32, ge=1)
     target: str | tuple[str, ...] = "all-linear"
     """Names of the modules that get one; `all-linear`: every linear layer but the head."""
 

@@ -15,7 +15,7 @@ __all__ = ["keyed_generators"]
 
 
 @contextmanager
-def keyed_generators(*key: object) -> Iterator[None]:
+def keyed_generators(*key: int | str) -> Iterator[None]:
     """Inside, the generators of Python, numpy and torch are those of `key`; outside, as before.
 
     Our own parts draw from generators of their own. Dropout and the parts of strangers do not, and

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import ConfigDict
 
@@ -74,7 +74,9 @@ def find_reward(name: str, judge: str | None = None) -> Reward:
     if name not in JUDGED:
         raise UnknownNameError("reward", name, [*REWARDS, *JUDGED])
     if judge is None:
-        raise ConfigError(f'reward {name!r} asks a judge: set judge = "http://host/v1#MODEL"')
+        raise ConfigError(
+            f'reward {name!r} asks a judge: set rewards.judge = "http://host/v1#MODEL"'
+        )
     return JUDGED[name](load_agent(judge))
 
 
@@ -105,8 +107,7 @@ def _loaded(path: str) -> Reward:
         raise ConfigError(
             f"{path!r} is no reward: decorate the function with turngym.rewards.reward"
         )
-    reward: Reward = found
-    return reward
+    return cast(Reward, found)
 
 
 def _number(name: str, weight: Any) -> float:

@@ -61,8 +61,8 @@ def comparison(answer: str, grader: Agent | None) -> Compare:
     """
     if (answer == "judged") != (grader is not None):
         raise ConfigError(
-            '`answer="judged"` and `grader` go together: an Agent that compares answers, such as '
-            'turngym.agents.load.load_agent("http://localhost:8000/v1#MODEL")'
+            '`answer="judged"` and `grader` go together: an Agent that compares answers; in a recipe '
+            'env.agents.grader = "http://host/v1#MODEL"'
         )
     if grader is not None:
         return lambda text, references: judged_equal(text, references, grader)

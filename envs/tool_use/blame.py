@@ -7,16 +7,14 @@ NeMo Gym's `conversational_tool_use_simulation`, whose recorded labels the tests
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from turngym.bridge import call as ask
-from turngym.errors import JudgeFailure, NotTheAgentsFault, SimulatorFailure
+from turngym.errors import JudgeFailure, SimulatorFailure
+from turngym.rewards.asking import UnreadableError, ask, json_object
 from turngym.rewards.judged import transcript
-from turngym.seeding import derive
-from turngym.types import Agent, Context, Message, Sampling, system, user
+from turngym.types import Agent, Message, Sampling, system, user
 
 __all__ = ["Blame", "MessageVerdict", "MessageVerifier", "Party", "assign_blame"]
 
@@ -126,22 +124,22 @@ class MessageVerifier:
         return assign_blame(verdicts)
 
     def _verdict(self, party: Party, text: str) -> MessageVerdict:
-        context = Context(episode=f"verify/{derive(text)}", new=(system(_RULES), user(text)))
-        for attempt in range(self.attempts):
-            try:
-                reply = ask(
-                    self.agent,
-                    context,
-                    sampling=Sampling(temperature=0.0 if attempt == 0 else 0.7),
-                    seed=derive(attempt, text),
-                    timeout_s=self.timeout_s,
-                ).message.content
-                data = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
-            except (NotTheAgentsFault, ValueError, RecursionError):
-                continue
-            if isinstance(data, dict) and tuple(data) == ("analysis", "valid"):
-                if isinstance(data["valid"], bool):
-                    return MessageVerdict(
-                        party=party, valid=data["valid"], reason=str(data["analysis"])[:500]
-                    )
-        return MessageVerdict(party=party, valid=None)
+        try:
+            valid, reason = ask(
+                self.agent,
+                (system(_RULES), user(text)),
+                _valid_and_reason,
+                attempts=self.attempts,
+                timeout_s=self.timeout_s,
+                sampling=Sampling(temperature=0.0),
+            )
+        except UnreadableError as error:
+            return MessageVerdict(party=party, valid=None, reason=str(error))
+        return MessageVerdict(party=party, valid=valid, reason=reason)
+
+
+def _valid_and_reason(message: Message) -> tuple[bool, str] | None:
+    data = json_object(message.content)
+    if data is None or tuple(data) != ("analysis", "valid") or not isinstance(data["valid"], bool):
+        return None
+    return data["valid"], str(data["analysis"])[:500]

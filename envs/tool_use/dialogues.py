@@ -17,7 +17,7 @@ from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
 from turngym.envs.tool_use.tasks import Request, Split, Task, World, split_of
 from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import DialogueChecklist, checklist_from_json
-from turngym.types import Agent, ToolCall
+from turngym.types import Agent, ToolCall, assistant
 
 __all__ = ["DialogueFile", "cm2_checklist", "recorded_calls"]
 
@@ -105,6 +105,11 @@ def _dialogue(
         said = [each["content"] for each in messages if each["role"] == "user"]
         rules = next((each["content"] for each in messages if each["role"] == "system"), "")
         recorded = recorded_calls(messages)
+        reference = tuple(
+            assistant(each.get("content") or "", [_call(c) for c in each.get("tool_calls") or ()])
+            for each in messages
+            if each["role"] == "assistant"
+        )
         toolbox = SimulatedTools(tools, recorded, simulator)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: {type(error).__name__}: {error}") from error
@@ -120,6 +125,7 @@ def _dialogue(
         state={},
         requests=requests,
         gold_calls=tuple(each.call for each in recorded),
+        reference=reference,
         task_id=key,
     )
     return World(name=key, policy=rules, brief=rules, toolbox=toolbox), task

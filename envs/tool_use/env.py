@@ -330,11 +330,11 @@ class ToolUse(TextEnv):
             return {}
 
     def _judged(self, items: Sequence[ChecklistItem], step: Step) -> dict[str, bool | None]:
-        """Verdicts on the items without a rule that have not held yet; None where the judge fails."""
+        """Verdicts on the items without a rule that have not fired yet; None where the judge fails."""
         found: dict[str, bool | None] = {}
-        for each in items:
-            held = any(earlier.judged.get(each.id) for earlier in self._steps)
-            decided = held or (step.failed and about_tools(each))
+        fired = fire(items, verdicts(items, self._steps, self._before))
+        for each, place in zip(items, fired, strict=True):
+            decided = place is not None or (step.failed and about_tools(each))
             if not isinstance(each.check, Judged) or decided or self.judge is None:
                 continue
             try:

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from turngym.bridge import call as ask
 from turngym.envs.tool_use.tools import ToolBox
-from turngym.errors import NotTheAgentsFault, SimulatorFailure
-from turngym.seeding import derive
-from turngym.types import Agent, Context, Message, Sampling, ToolCall, system
+from turngym.errors import SimulatorFailure
+from turngym.rewards.asking import UnreadableError, ask
+from turngym.types import Agent, Message, Sampling, ToolCall, system
 
 __all__ = ["LLMUser", "UserTurn", "read_turn", "settle"]
 
@@ -87,29 +86,25 @@ class LLMUser:
         Raises:
             SimulatorFailure: no usable reply.
         """
-        key = f"user/{derive(seed, scenario, len(seen))}"
-        new = (system(_RULES + scenario), *seen)
-        context = Context(episode=key, tools=tools.schemas, new=new)
-        last = ""
-        for attempt in range(self.attempts):
-            try:
-                message = ask(
-                    self.agent,
-                    context,
-                    sampling=Sampling(temperature=self.temperature if attempt == 0 else 0.7),
-                    seed=derive(seed, len(seen), attempt),
-                    timeout_s=self.timeout_s,
-                ).message
-            except NotTheAgentsFault as error:
-                last = str(error)
-                continue
-            last = message.content
-            turn = read_turn(message)
-            if turn.text or turn.calls or turn.ending:
-                return settle(turn, seen[-1].content if seen else "")
-        raise SimulatorFailure(
-            f"the simulated user said nothing in {self.attempts} attempts; the last: {last!r:.200}"
-        )
+        try:
+            turn = ask(
+                self.agent,
+                (system(_RULES + scenario), *seen),
+                _usable_turn,
+                attempts=self.attempts,
+                timeout_s=self.timeout_s,
+                sampling=Sampling(temperature=self.temperature),
+                tools=tools.schemas,
+                seed=seed,
+            )
+        except UnreadableError as error:
+            raise SimulatorFailure(f"the simulated user said nothing {error}") from error
+        return settle(turn, seen[-1].content if seen else "")
+
+
+def _usable_turn(message: Message) -> UserTurn | None:
+    turn = read_turn(message)
+    return turn if turn.text or turn.calls or turn.ending else None
 
 
 def read_turn(message: Message) -> UserTurn:

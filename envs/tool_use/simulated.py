@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turngym.bridge import call as ask
 from turngym.envs.canonical import digest
 from turngym.envs.tool_use.schema_tools import tool_from_json
 from turngym.envs.tool_use.tools import State, ToolBox, ToolResult
-from turngym.errors import NotTheAgentsFault, SimulatorFailure
-from turngym.seeding import derive
-from turngym.types import Agent, Context, Sampling, ToolCall, system, user
+from turngym.errors import SimulatorFailure
+from turngym.rewards.asking import UnreadableError, ask, json_object
+from turngym.types import Agent, Message, Sampling, ToolCall, system, user
 
 __all__ = ["RecordedCall", "SimulatedTools"]
 
@@ -96,28 +95,18 @@ class SimulatedTools(ToolBox):
             raise SimulatorFailure(
                 f"no answer was recorded for {name}({json.dumps(arguments)[:200]})"
             )
-        text = self._prompt(state, name, arguments)
-        context = Context(episode=f"tool/{derive(text)}", new=(system(_RULES), user(text)))
-        last = ""
-        for attempt in range(self._attempts):
-            try:
-                reply = ask(
-                    self._agent,
-                    context,
-                    sampling=Sampling(temperature=0.0 if attempt == 0 else 0.7),
-                    seed=derive(attempt, text),
-                    timeout_s=self._timeout_s,
-                ).message.content
-            except NotTheAgentsFault as error:
-                last = str(error)
-                continue
-            last = reply
-            data = _data(reply[reply.find("{") : reply.rfind("}") + 1])
-            if isinstance(data, dict) and tuple(data) == ("analysis", "execution_result"):
-                return data["execution_result"]
-        raise SimulatorFailure(
-            f"no answer for {name} in {self._attempts} attempts; the last: {last!r:.200}"
-        )
+        try:
+            (answer,) = ask(
+                self._agent,
+                (system(_RULES), user(self._prompt(state, name, arguments))),
+                _execution_result,
+                attempts=self._attempts,
+                timeout_s=self._timeout_s,
+                sampling=Sampling(temperature=0.0),
+            )
+        except UnreadableError as error:
+            raise SimulatorFailure(f"no answer for {name} {error}") from error
+        return answer
 
     def _prompt(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         same = [each for each in self._recorded if each.call.name == name]
@@ -132,6 +121,14 @@ class SimulatedTools(ToolBox):
             f"{examples or '(none)'}\n\nCalls so far:\n{made or '(none)'}\n\n"
             f"Answer this call: {_line(name, arguments, '')}"
         )
+
+
+def _execution_result(message: Message) -> tuple[Any] | None:
+    """The answer in a tuple, since an answer may be null."""
+    data = json_object(message.content)
+    if data is None or tuple(data) != ("analysis", "execution_result"):
+        return None
+    return (data["execution_result"],)
 
 
 def _after(state: State, name: str, arguments: Mapping[str, Any], answer: str) -> State:

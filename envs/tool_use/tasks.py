@@ -18,7 +18,7 @@ from turngym.envs.tool_use.tools import State, ToolBox
 from turngym.errors import DataError, UnknownNameError
 from turngym.rewards.tool_checklist import ChecklistItem
 from turngym.rewards.tool_steps import Called, Changed, Check, Says, Untouched
-from turngym.types import ToolCall
+from turngym.types import Message, ToolCall
 
 __all__ = [
     "SPLITS",
@@ -72,6 +72,8 @@ class Task:
     gold_calls: tuple[ToolCall, ...]
     outputs: tuple[str, ...] = ()
     """Strings that the agent must tell the user."""
+    reference: tuple[Message, ...] = ()
+    """What the agent did in the reference dialogue, where there is one."""
     task_id: str = ""
 
 

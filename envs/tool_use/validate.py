@@ -1,4 +1,7 @@
-"""Is every bundled task solvable, and is nothing else worth as much? Plays the expert and mutations of it."""
+"""Is every task solvable, and is nothing else worth as much?
+
+Plays the expert, or what the agent did in a reference dialogue, and mutations of it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from turngym.envs.tool_use.env import ToolUse
 from turngym.envs.tool_use.tasks import SPLITS, Task, World, gold_state
-from turngym.envs.tool_use.worlds import find_task
+from turngym.errors import SimulatorFailure
 from turngym.types import Message, ToolCall, assistant
 
 __all__ = ["Finding", "mutations", "validate"]
@@ -20,7 +23,7 @@ class Finding:
 
     task_id: str
     script: str
-    """`expert`, or the name of the mutation."""
+    """`gold`, or the name of the mutation."""
     outcome: float
     expected: float
 
@@ -29,10 +32,10 @@ def validate(env: ToolUse) -> tuple[Finding, ...]:
     """What is wrong with the tasks of `env`, which takes tool calls as JSON; empty when all is well."""
     found = []
     for task_id in (each for split in SPLITS for each in env.tasks(split)):
-        world, task = find_task(task_id)
-        replies = _expert_replies(env, task_id)
+        world, task = env.source.find(task_id)
+        replies = task.reference or _expert_replies(env, task_id)
         for name, script, expected in (
-            ("expert", replies, 1.0),
+            ("gold", replies, 1.0),
             *((name, script, 0.0) for name, script in mutations(world, task, replies)),
         ):
             outcome = _play(env, task_id, script)
@@ -79,10 +82,16 @@ def _expert_replies(env: ToolUse, task_id: str) -> tuple[Message, ...]:
 
 
 def _play(env: ToolUse, task_id: str, replies: Sequence[Message]) -> float:
-    """The outcome of fixed replies; 0 when they do not bring the episode to an end."""
+    """The outcome of fixed replies; 0 when they do not bring the episode to an end.
+
+    A call that no simulator can answer is no solution either.
+    """
     env.reset(options={"task_id": task_id})
     for reply in replies:
-        *_, terminated, truncated, info = env.step(reply)
+        try:
+            *_, terminated, truncated, info = env.step(reply)
+        except SimulatorFailure:
+            return 0.0
         if terminated or truncated:
             return float(info.get("outcome", 0.0))
     return 0.0

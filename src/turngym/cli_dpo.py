@@ -37,7 +37,7 @@ def dpo(
 
     Examples:
 
-        turngym train web_shop steps=10 optimizer.learning_rate=0 --out runs/played
+        turngym train web_shop steps=3 optimizer.learning_rate=0 --out runs/played
 
         turngym dpo web_shop --from runs/played --out runs/dpo
 

@@ -48,7 +48,7 @@ def emobench(
     player, scores = load_agent(agent), {}
     for path, asked in files.items():
         score = evaluate(player, asked, seed=seed, concurrency=concurrency)
-        share = wilson(score.accuracy, score.items)
+        share = wilson(score.accuracy * score.items, score.items)
         scores[path.name] = {**asdict(score), "interval": [share.low, share.high]}
         typer.echo(
             f"{path.name}: accuracy {share} over {score.items} items "

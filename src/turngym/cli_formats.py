@@ -160,7 +160,8 @@ def _rows(source: Path) -> Iterator[Mapping[str, Any]]:
         from datasets import Dataset, disable_progress_bars
 
         disable_progress_bars()
-        yield from Dataset.from_parquet(str(source))
+        rows: Any = Dataset.from_parquet(str(source))
+        yield from rows
         return
     text = source.read_text(encoding="utf-8")
     try:

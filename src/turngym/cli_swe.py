@@ -213,9 +213,13 @@ def synth(
     """
     import json
 
-    from turngym.envs.swe.synth.make import Found, SynthSettings, synthesise
     from turngym.envs.swe.synth.package import read_package
+    from turngym.errors import MissingExtraError
 
+    try:
+        from turngym.envs.swe.synth.make import Found, SynthSettings, synthesise
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "libcst", "swe") from error
     package = read_package(source)
     defaults = SynthSettings()
     settings = SynthSettings(

@@ -11,4 +11,9 @@ def derive(*parts: int | str) -> int:
     Different parts give independent seeds; 1 and "1" are different parts.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
+        )
+        >> 1
+    )

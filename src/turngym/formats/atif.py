@@ -159,7 +159,8 @@ def _heard(messages: Sequence[Message], before: dict[str, Any] | None) -> Iterat
             yield _message_step(message)
             continue
         if taking is None:
-            taking = {"source": "system", "message": ""}
+            step: dict[str, Any] = {"source": "system", "message": ""}
+            taking = step
             yield taking
         known = {call["tool_call_id"] for call in taking.get("tool_calls", ())}
         taking.setdefault("observation", {"results": []})["results"].append(_result(message, known))
