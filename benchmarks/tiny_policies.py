@@ -8,20 +8,19 @@ sampled, and once greedily, with the start and with each trained policy, under t
 whose line is there is not repeated, so the script can be stopped and started again. The result goes
 to benchmarks/results/FAMILY_learning.json.
 
-Intervals are over tasks: for each task the mean over seeds and repeats, then a normal 95 % interval
-of the mean over tasks. They say what other tasks would change, not what other seeds would; those
-stand one by one under `seeds`.
+Intervals are over tasks: for each task the mean over seeds and repeats. They say what other tasks would
+change, not what other seeds would; those stand one by one under `seeds`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import platform
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import transformers
 import turngym
 from turngym.trainers.config import TrainConfig, load_recipe
 from turngym.trainers.evaluate import evaluate
+from turngym.trainers.intervals import Interval, clustered_mean, clustered_share
 from turngym.trainers.policy import Policy
 from turngym.trainers.train import train
 from turngym.types import Trajectory
@@ -73,7 +73,8 @@ def main() -> None:
             if f"{method} {seed}" not in runs:
                 runs[f"{method} {seed}"] = trained(chosen.family, method, seed)
                 write(target, chosen.family, runs)
-    print(json.dumps(json.loads(target.read_text())["summary"], indent=1))
+    write(target, chosen.family, runs)
+    print(json.dumps(summary(runs), indent=1))
 
 
 def trained(family: str, method: str, seed: int) -> dict[str, Any]:
@@ -157,37 +158,44 @@ def write(target: Path, family: str, runs: dict[str, Any]) -> None:
 
 def summary(runs: Mapping[str, Any]) -> dict[str, Any]:
     """Per method: success after training, its gain over the start, and the difference to GRPO."""
-    start = runs["start"]
-    found: dict[str, Any] = {
-        "start": {
-            what: interval(list(start[what].values())) for what in ("sampled", "greedy", "outcome")
-        }
-    }
     by_method = {
         method: [run for name, run in runs.items() if name.rpartition(" ")[0] == method]
         for method in METHODS
     }
+    start, base = [runs["start"]], by_method["grpo"]
+    found: dict[str, Any] = {"start": levels(start)}
     for method, done in by_method.items():
         if not done:
             continue
-        row: dict[str, Any] = {}
+        row = levels(done)
         for what in ("sampled", "greedy", "outcome"):
-            row[what] = interval(over_seeds(done, what))
-            row[f"{what}_gain"] = interval(
-                differences(over_seeds(done, what), start[what].values())
-            )
+            row[f"{what}_gain"] = difference(done, start, what)
         row["seeds"] = [round(mean(list(run["sampled"].values())), 3) for run in done]
-        row["training"] = [
-            round(mean(list(point)), 3)
-            for point in zip(*(run["training"] for run in done), strict=True)
-        ]
-        base = by_method["grpo"]
+        points = zip(*(run["training"] for run in done), strict=True)
+        row["training"] = [round(mean(point), 3) for point in points]
         if method != "grpo" and len(base) == len(done):
-            row["minus_grpo"] = interval(
-                differences(over_seeds(done, "sampled"), over_seeds(base, "sampled"))
-            )
+            row["minus_grpo"] = difference(done, base, "sampled")
         found[method] = row
     return found
+
+
+def levels(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Success, sampled and greedy, and outcome over all runs, with intervals over tasks."""
+    tries = {"sampled": REPEATS * len(done), "greedy": len(done)}
+    found = {}
+    for what, repeats in tries.items():
+        values = over_seeds(done, what)
+        found[what] = figures(clustered_share([[v] for v in values], repeats * len(values)))
+    found["outcome"] = figures(clustered_mean([[v] for v in over_seeds(done, "outcome")]))
+    return found
+
+
+def difference(
+    after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], what: str
+) -> dict[str, float]:
+    """Mean over tasks of the difference between two sets of runs."""
+    pairs = zip(over_seeds(after, what), over_seeds(before, what), strict=True)
+    return figures(clustered_mean([[a - b] for a, b in pairs]))
 
 
 def over_seeds(done: Sequence[Mapping[str, Any]], what: str) -> list[float]:
@@ -195,24 +203,13 @@ def over_seeds(done: Sequence[Mapping[str, Any]], what: str) -> list[float]:
     return [mean([run[what][task] for run in done]) for task in done[0][what]]
 
 
-def differences(after: Any, before: Any) -> list[float]:
-    return [a - b for a, b in zip(after, before, strict=True)]
-
-
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean and normal 95 % interval."""
-    middle = mean(values)
-    variance = sum((value - middle) ** 2 for value in values) / (len(values) - 1)
-    half = 1.96 * math.sqrt(variance / len(values))
-    return {
-        "value": round(middle, 3),
-        "low": round(middle - half, 3),
-        "high": round(middle + half, 3),
-    }
+def figures(interval: Interval) -> dict[str, float]:
+    """As JSON."""
+    return {name: round(value, 3) for name, value in asdict(interval).items()}
 
 
 if __name__ == "__main__":

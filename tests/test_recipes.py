@@ -84,7 +84,8 @@ def test_a_recipe_can_be_moved_to_another_place(tmp_path):
         '[credit]\nmethod = "rloo"\n[optimizer]\nlearning_rate = 1.0\n'
     )
     moved, home = load_recipe("mapo", ["steps=3"], on=str(place)), load_recipe("mapo")
-    assert moved.env.model_dump() == {"id": "turngym/EmotionalSupport-v0", "preset": "demo"}
+    assert moved.env.id == "turngym/EmotionalSupport-v0"
+    assert moved.env.model_extra == {"preset": "demo"}
     assert (moved.policy.path, moved.sampling.max_new_tokens) == ("elsewhere", 9)
     assert (moved.seed, moved.steps) == (home.seed, 3)
     assert moved.credit == home.credit and moved.optimizer == home.optimizer
