@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-from dataclasses import replace
 
 import pytest
 
 import turngym
 from turngym.agents.scripted import ScriptedAgent
-from turngym.envs.tool_use.dialogues import DialogueFile, cm2_checklist, recorded_calls
+from turngym.envs.tool_use.dialogues import DialogueFile, cm2_checklist
 from turngym.envs.tool_use.env import ToolUse
-from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
 from turngym.envs.tool_use.validate import validate
 from turngym.errors import ConfigError, DataError, JudgeFailure, SimulatorFailure, UnknownNameError
 from turngym.rewards.judged import FIELDS, ItemJudge, parse_verdict, question
@@ -262,12 +260,9 @@ class Slow:
         await asyncio.sleep(60)
 
 
-def test_a_judge_or_simulator_that_hangs_is_given_up():
+def test_a_judge_that_hangs_is_given_up():
     with pytest.raises(JudgeFailure, match="no answer in"):
         ItemJudge(Slow(), attempts=2, timeout_s=0.05).holds(an_item(), (), ())
-    tools = SimulatedTools([WEATHER], (), Slow(), attempts=1, timeout_s=0.05)
-    with pytest.raises(SimulatorFailure, match="no answer in"):
-        tools.call({}, calling().tool_calls[0])
 
 
 def test_what_an_agent_says_cannot_pass_for_the_judges_question():
@@ -277,103 +272,11 @@ def test_what_an_agent_says_cannot_pass_for_the_judges_question():
     assert len(question(an_item(), (), (assistant("x" * 10_000_000),))) < 10_000
 
 
-RECORDED = (RecordedCall(call=calling().tool_calls[0], answer='{"sky": "rain"}'),)
-
-
-def test_a_recorded_call_then_the_schema_then_the_model():
-    shown = []
-
-    def script(context):
-        shown.append(context.new[-1].content)
-        return json.dumps({"analysis": "like Rome", "execution_result": {"sky": "sun"}})
-
-    tools = SimulatedTools([WEATHER], RECORDED, ScriptedAgent(script))
-    state, result = tools.call({}, calling().tool_calls[0])
-    assert result.value == {"sky": "rain"}
-    state, wrong = tools.call(state, calling(day=1).tool_calls[0])
-    assert (wrong.code, shown) == ("invalid_arguments", [])
-    assert "Did you mean 'days'?" in wrong.details[0]
-    state, made = tools.call(state, calling("Bonn").tool_calls[0])
-    assert made.value == {"sky": "sun"}
-    assert 'weather({"city": "Rome"}) -> {"sky": "rain"}' in shown[0]
-    state, _ = tools.call(state, calling("Oslo").tool_calls[0])
-    assert 'weather({"city": "Bonn"}) -> {"sky": "sun"}' in shown[1]
-    assert [name for name, *_ in state["_calls"]] == ["weather"] * 3
-
-
-def test_canonical_arguments_and_answers_that_are_plain_text():
-    call = ToolCall(id="1", name="weather", arguments={"days": 2, "city": "Rome"})
-    tools = SimulatedTools([WEATHER], (RecordedCall(call=call, answer="rain, then sun"),))
-    other = replace(call, arguments={"city": "Rome", "days": 2})
-    assert tools.call({}, other)[1].value == "rain, then sun"
-
-
-@pytest.mark.parametrize(
-    "reply",
-    ["", "rain", '{"execution_result": 1}', '{"execution_result": 1, "analysis": "late"}'],
-)
-def test_an_answer_that_cannot_be_read_is_a_failure_of_the_simulator(reply):
-    tools = SimulatedTools([WEATHER], (), ScriptedAgent(lambda context: reply), attempts=2)
-    with pytest.raises(SimulatorFailure, match="in 2 attempts"):
-        tools.call({}, calling().tool_calls[0])
-
-
 def test_without_a_model_a_call_that_was_not_recorded_is_not_held_against_the_agent(path):
     env = ToolUse(tasks=DialogueFile(path), judge=judging(honest))
     env.reset(options={"task_id": "d1"})
     with pytest.raises(SimulatorFailure, match="no answer was recorded for weather"):
         env.step(calling("Bonn"))
-
-
-def circle():
-    made = {}
-    made["city"] = made
-    return made
-
-
-@pytest.mark.parametrize(
-    ("call", "code"),
-    [
-        (ToolCall(id="1", name="wether", arguments={}), "unknown_tool"),
-        (
-            ToolCall(id="1", name="weather", arguments={"city": "x" * 10_000_000}),
-            "malformed_arguments",
-        ),
-        (ToolCall(id="1", name="weather", arguments=circle()), "malformed_arguments"),
-        (ToolCall(id="1", name="weather", arguments={"city": float("nan")}), "malformed_arguments"),
-        (ToolCall(id="1", name="weather", arguments={"city": {"of": 1}}), "invalid_arguments"),
-        (ToolCall(id="1", name="weather", arguments={}), "invalid_arguments"),
-        (
-            ToolCall(id="1", name="weather", arguments={"city": "a", "days": True}),
-            "invalid_arguments",
-        ),
-        (
-            ToolCall(id="1", name="weather", arguments={"city": "a", "days": 1.5}),
-            "invalid_arguments",
-        ),
-    ],
-    ids=range(8),
-)
-def test_whatever_is_wrong_with_a_call_is_a_short_result(call, code):
-    state, result = SimulatedTools([WEATHER], RECORDED).call({}, call)
-    assert (state, result.code) == ({}, code)
-    assert len(result.content) < 1000
-
-
-def test_calls_and_answers_are_paired_by_id_or_in_order():
-    messages = [
-        {
-            "role": "assistant",
-            "tool_calls": [
-                {"id": "a", "name": "f", "arguments": {}},
-                {"id": "b", "name": "g", "arguments": {}},
-            ],
-        },
-        {"role": "tool", "tool_call_id": "b", "content": "of g"},
-        {"role": "tool", "content": "of f"},
-    ]
-    found = recorded_calls(messages)
-    assert [(each.call.name, each.answer) for each in found] == [("g", "of g"), ("f", "of f")]
 
 
 @pytest.mark.parametrize(
