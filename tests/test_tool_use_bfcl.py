@@ -290,6 +290,7 @@ def call(name, **arguments):
 def play(env, task_id, turns):
     """The last reward and info of an agent who makes these calls in each turn and then says so."""
     env.reset(options={"task_id": task_id})
+    reward, over, info = 0.0, False, {}
     for calls in turns:
         for each in calls:
             env.step(assistant("", [each]))

@@ -140,9 +140,9 @@ class Session:
                 ) from error
         future.cancel()
         if self._task.done():
-            error = None if self._task.cancelled() else self._task.exception()
+            cause = None if self._task.cancelled() else self._task.exception()
             raise InfraFailure(
-                f"MCP server {self._label!r} died and did not {what}: {error!r:.300}"
+                f"MCP server {self._label!r} died and did not {what}: {cause!r:.300}"
             )
         self._task.cancel()
         await asyncio.wait({self._task}, timeout=_GRACE_S)
