@@ -77,7 +77,7 @@ class Engine:
         self._busy, self._idle = 0, asyncio.Event()
         self._idle.set()
         self._changing, self._restarting = asyncio.Lock(), asyncio.Lock()
-        self._llm = _start(self._options)
+        self._llm: Any = _start(self._options)
         self.limit = int(self._llm.model_config.max_model_len)
 
     async def generate(
@@ -268,7 +268,7 @@ def _start(options: dict[str, Any]) -> Any:
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
-        from vllm import AsyncEngineArgs
+        from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise MissingExtraError("vllm", "vllm") from error
@@ -279,8 +279,7 @@ def _start(options: dict[str, Any]) -> Any:
 
 
 def _params(sampling: Sampling, stop_ids: list[int], seed: int | None) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     return SamplingParams(
         temperature=sampling.temperature,

@@ -157,14 +157,16 @@ def write(target: Path, family: str, runs: dict[str, Any]) -> None:
 
 
 def summary(runs: Mapping[str, Any]) -> dict[str, Any]:
-    """Per method: success after training, its gain over the start, and the difference to GRPO."""
-    by_method = {
-        method: [run for name, run in runs.items() if name.rpartition(" ")[0] == method]
-        for method in METHODS
-    }
+    """Per method: success after training, its gain over the start, and the difference to GRPO of the same seeds."""
+    by_method: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
+    for name, run in runs.items():
+        method, _, seed = name.rpartition(" ")
+        if method:
+            by_method[method][seed] = run
     start, base = [runs["start"]], by_method["grpo"]
     found: dict[str, Any] = {"start": levels(start)}
-    for method, done in by_method.items():
+    for method, by_seed in by_method.items():
+        done = list(by_seed.values())
         if not done:
             continue
         row = levels(done)
@@ -173,8 +175,10 @@ def summary(runs: Mapping[str, Any]) -> dict[str, Any]:
         row["seeds"] = [round(mean(list(run["sampled"].values())), 3) for run in done]
         points = zip(*(run["training"] for run in done), strict=True)
         row["training"] = [round(mean(point), 3) for point in points]
-        if method != "grpo" and len(base) == len(done):
-            row["minus_grpo"] = difference(done, base, "sampled")
+        both = [seed for seed in by_seed if seed in base]
+        if method != "grpo" and both:
+            pair = [by_seed[seed] for seed in both], [base[seed] for seed in both]
+            row["minus_grpo"] = difference(*pair, "sampled")
         found[method] = row
     return found
 

@@ -117,6 +117,7 @@ def test_episodes_at_work_share_requests_and_a_recording_replaces_the_server(tmp
     from aiohttp.test_utils import TestServer
 
     from turngym.agents.scripted import ScriptedAgent
+    from turngym.envs.conversational_qa import library
     from turngym.envs.conversational_qa.expert import expert
     from turngym.envs.retrieval.server import make_app
     from turngym.trainers.rollout import Group, arollout
@@ -146,6 +147,7 @@ def test_episodes_at_work_share_requests_and_a_recording_replaces_the_server(tmp
         again = await arollout(
             lambda: turngym.make("turngym/ConversationalQA-v0", **settings), agent, groups
         )
+        library._server(settings["server"])._source.close()  # it is kept for the whole process
         return online, asked, again
 
     online, asked, again = asyncio.run(play())

@@ -36,5 +36,6 @@ def test_gains_are_paired_by_task_and_averaged_over_seeds(benchmark):
     assert found["grpo"]["seeds"] == [0.75, 1.0] and found["grpo"]["training"] == [0.5, 1.0]
     # differences -1, -.5, 0, 0: mean -.375
     assert found["mapo"]["minus_grpo"]["value"] == -0.375
-    assert "minus_grpo" not in found["mica"]  # one seed is not compared with two
+    # seed 0 alone on both sides: 0, 1, 0, 0
+    assert found["mica"]["minus_grpo"]["value"] == 0.25
     assert all(0 <= found[name]["greedy"]["high"] <= 1 for name in found)

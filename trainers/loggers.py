@@ -80,17 +80,17 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         # Readers drop what an earlier, killed attempt logged from this step on.
-        self._writer = SummaryWriter(opening.folder / "tensorboard", purge_step=opening.step + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(opening.folder / "tensorboard", purge_step=opening.step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One scalar per figure, on disk at once."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 @LOGGERS.register("wandb")

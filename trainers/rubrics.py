@@ -74,7 +74,9 @@ def find_reward(name: str, judge: str | None = None) -> Reward:
     if name not in JUDGED:
         raise UnknownNameError("reward", name, [*REWARDS, *JUDGED])
     if judge is None:
-        raise ConfigError(f'reward {name!r} asks a judge: set rewards.judge = "http://host/v1#MODEL"')
+        raise ConfigError(
+            f'reward {name!r} asks a judge: set rewards.judge = "http://host/v1#MODEL"'
+        )
     return JUDGED[name](load_agent(judge))
 
 

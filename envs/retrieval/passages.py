@@ -45,6 +45,10 @@ class Retriever(Protocol):
         """
         ...
 
+    def __hash__(self) -> int:
+        """By identity: what wraps a retriever is made once."""
+        ...
+
 
 def check_k(k: int) -> int:
     """`k`, when it is a possible number of hits."""

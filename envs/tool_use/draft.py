@@ -63,7 +63,7 @@ def draft_checklist(
     new: tuple[Message, ...] = (system(_RULES), user(text))
     fault = ""
     for attempt in range(attempts):
-        context = Context(episode=f"draft/{derive(text)}/{attempt}", new=new)
+        context, reply = Context(episode=f"draft/{derive(text)}/{attempt}", new=new), ""
         try:
             reply = ask(
                 writer,
