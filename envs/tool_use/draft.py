@@ -72,12 +72,14 @@ def draft_checklist(
                 seed=derive(seed, attempt),
                 timeout_s=timeout_s,
             ).message.content
+        except NotTheAgentsFault as error:
+            fault = str(error)
+            continue
+        try:
             return _read(reply, wanted)
         except DataError as error:
             fault = str(error)
             new = (*new, assistant(reply), user(f"That cannot be used: {fault[:2000]}"))
-        except NotTheAgentsFault as error:
-            fault = str(error)
     raise SimulatorFailure(f"no draft passes the checks in {attempts} attempts; the last: {fault}")
 
 
