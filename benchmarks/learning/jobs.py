@@ -6,10 +6,11 @@ environment, the supervised start, the sampling, the optimizer, the number of ep
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from turngym.trainers.config import TrainConfig, load_recipe
+from turngym.trainers.config import TrainConfig, load_recipe, recipe_path
 
 METHODS = ("grpo", "gigpo", "mapo", "a2tgpo", "oprl", "spa")
 ENVIRONMENTS = ("web_shop", "emotional_support")
@@ -52,11 +53,21 @@ class Job:
         """Such as `web_shop/mapo-3`."""
         return f"{self.environment}/{self.method}-{self.seed}"
 
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What differs from the recipes."""
+        own = OWN_TURN_REWARDS.get((self.environment, self.method), LIGHTER.get(self.method, ()))
+        return (*SHARED, *own, f"seed={self.seed}")
+
+    @property
+    def key(self) -> str:
+        """Changes with the recipes and the overrides, not with settings that were added since."""
+        recipes = [recipe_path(name).read_text() for name in (self.method, self.environment)]
+        return hashlib.sha256("\n".join([*recipes, *self.overrides]).encode()).hexdigest()[:16]
+
     def config(self) -> TrainConfig:
         """Its settings."""
-        own = OWN_TURN_REWARDS.get((self.environment, self.method), LIGHTER.get(self.method, ()))
-        overrides = (*SHARED, *own, f"seed={self.seed}")
-        return load_recipe(self.method, overrides, on=self.environment)
+        return load_recipe(self.method, self.overrides, on=self.environment)
 
 
 def jobs() -> Iterator[Job]:

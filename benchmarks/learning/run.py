@@ -23,7 +23,6 @@ import transformers
 from jobs import ENVIRONMENTS, METHODS, Job, jobs
 
 import turngym
-from turngym.config import config_hash
 from turngym.errors import ConfigError
 from turngym.trainers.train import train
 
@@ -44,7 +43,7 @@ def take(job: Job) -> None:
     """Run one job unless its result is there; a method that the environment cannot feed is noted."""
     target = RESULTS / f"{job.name}.json"
     config = job.config()
-    if target.exists() and json.loads(target.read_text())["settings"] == config_hash(config):
+    if target.exists() and json.loads(target.read_text())["key"] == job.key:
         return
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as root:
@@ -56,7 +55,7 @@ def take(job: Job) -> None:
         else:
             result = measured(folder) | {"seconds": round(time.perf_counter() - began, 1)}
     result |= {
-        "settings": config_hash(config),
+        "key": job.key,
         "date": datetime.date.today().isoformat(),
         "device": f"{platform.machine()}, 1 thread",
         "versions": {

@@ -13,15 +13,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 from jobs import ENVIRONMENTS, METHODS, SEEDS
+
+from turngym.report.intervals import mean_interval
+from turngym.trainers.intervals import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "learning"
 GOAL = 0.8
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Two-sided 95 % quantile of Student's t for the mean of so many seeds."""
 # Okabe-Ito, and a line style each, so that grey print tells them apart, too.
 STYLES = {
     "grpo": ("#000000", "-"),
@@ -74,13 +75,6 @@ def read(environment: str, method: str) -> list[Curve]:
     return curves
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean over seeds and half the width of its 95 % interval (Student's t)."""
-    if len(values) < 2:
-        return mean(values), math.nan
-    return mean(values), STUDENT[len(values)] * stdev(values) / math.sqrt(len(values))
-
-
 def table(environment: str) -> str:
     """Markdown: a line per method."""
     runs = {method: read(environment, method) for method in METHODS}
@@ -95,17 +89,22 @@ def table(environment: str) -> str:
         if not curves:
             lines.append(f"| {method} | 0 | | not run or refused | | | |")
             continue
-        found, half = interval([curve.at(budget) for curve in curves])
-        gain, gain_half = interval([curve.at(budget) - curve.success[0] for curve in curves])
+        found = mean_interval([curve.at(budget) for curve in curves])
+        gain = mean_interval([curve.at(budget) - curve.success[0] for curve in curves])
         needed = [curve.episodes_to(GOAL) for curve in curves]
         reached = sum(math.isfinite(each) for each in needed)
         middle = f"{median(needed):,.0f}" if math.isfinite(median(needed)) else "never"
         lines.append(
             f"| {method} | {len(curves)} | {mean(c.success[0] for c in curves):.2f} "
-            f"| {found:.2f} ± {half:.2f} | {gain:+.2f} ± {gain_half:.2f} "
+            f"| {shown(found)} | {shown(gain)} "
             f"| {middle}; {reached} of {len(curves)} | {median(c.seconds for c in curves):.0f} |"
         )
     return "\n".join(lines)
+
+
+def shown(interval: Interval) -> str:
+    """Mean over seeds with its 95 % interval by Student's t."""
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def draw(path: Path) -> None:
