@@ -145,6 +145,8 @@ def _show_stage(stage: StageComparison) -> None:
     _title(f"{stage.label}: {stage.tasks} tasks that both played")
     for name, (one, two) in (("success", stage.success), ("outcome", stage.outcome)):
         typer.echo(f"  {name:<8} A {one}   B {two}")
+    if not stage.tasks:
+        return
     typer.echo(f"  outcome of B less A, paired: {stage.gain}")
     typer.echo(
         f"  B alone solves {len(stage.wins)}, A alone {len(stage.losses)} "
