@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
+from turngym.envs.fleet.cluster import parse_workers
 from turngym.errors import (
     AgentTimeoutError,
     ContextOverflow,
@@ -27,6 +28,7 @@ from turngym.errors import (
     InfraTimeout,
     JudgeFailure,
     SimulatorFailure,
+    WorkerLost,
 )
 from turngym.seeding import derive
 from turngym.trainers.boundary import (
@@ -69,6 +71,9 @@ class RolloutConfig(Config):
 
     concurrency: int = 64
     """Episodes alive at once."""
+    workers: str = ""
+    """Where environments run: "" in this process, `ray:8` in eight processes of the Ray cluster that
+    is running here or named by RAY_ADDRESS, `ray:8@HOST:PORT` of that one."""
     deterministic: bool = True
     """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
     max_staleness: int = Field(default=0, ge=0, le=1)
@@ -79,6 +84,13 @@ class RolloutConfig(Config):
     """Time for one environment step; beyond it the episode ends as `infra_timeout`."""
     episode_timeout_s: float = 3600.0
     """Time for one episode; whoever is at work when it ends is held responsible."""
+
+    @field_validator("workers")
+    @classmethod
+    def _workers_are_of_a_cluster(cls, text: str) -> str:
+        if text and isinstance(parse_workers(text), int):
+            raise ValueError(f"episodes need no worker processes here: concurrency = {text}")
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +122,9 @@ class Origin:
         group: Group,
         executor: Executor,
         timeout_s: float,
+        members: int,
     ) -> Origin:
-        """Make and reset the environment of `group` in a thread."""
+        """Make and reset the environment of `group` in a thread, for so many of its members."""
         options = {"split": group.split}
         if group.task_id is not None:
             options["task_id"] = group.task_id
@@ -121,7 +134,7 @@ class Origin:
             with closed_on_failure(env):
                 observation, info = env.reset(seed=group.seed, options=options)
                 check_messages(env, observation)
-                return cls(env, observation, info, env.fingerprint(), group.size)
+                return cls(env, observation, info, env.fingerprint(), members)
 
         work = executor.submit(start)
         try:
@@ -173,6 +186,8 @@ class Episode:
         self._origin: Origin | None = None
         self._env: TextEnv | None = None
         self._step_at_work: Future[Any] | None = None
+        self.lost = False
+        """Whether it ended because its worker died, so that it may be played again."""
         self._acting = False
         self._started = time.perf_counter()
         self._tape = Tape()
@@ -188,6 +203,7 @@ class Episode:
         except Exception as failure:
             # The boundary: a part written by others broke. Its episode says so, others go on.
             status, error = self._status_of(failure), traceback.format_exc()
+            self.lost = isinstance(failure, WorkerLost)
         return self._end(status, error)
 
     def _status_of(self, failure: Exception) -> EpisodeStatus:

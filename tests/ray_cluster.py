@@ -1,0 +1,91 @@
+"""A local Ray cluster of real raylets, each standing for a machine, and environments to run on it."""
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from turngym import TextEnv
+from turngym.envs.env import StepResult
+from turngym.errors import JudgeFailure
+from turngym.types import Completion, Message, Privileged, user
+
+MEGABYTE = 2**20
+
+
+def start_cluster(nodes=2, cpus=1):
+    """A head without CPUs and `nodes` raylets beside it; gives the cluster and the raylets."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Stands for packages that are installed on every machine.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
+    small = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
+    # A dead raylet is noticed in a second, not in the fifteen that suit a real network.
+    quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
+    head = {"num_cpus": 0, "_system_config": quick, **small}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    return cluster, [cluster.add_node(num_cpus=cpus, **small) for _ in range(nodes)]
+
+
+def raylet_of(node):
+    """Process id of a node's raylet."""
+    return node.all_processes["raylet"][0].process.pid
+
+
+class Count(TextEnv):
+    """Count to a number that the seed chooses. Each step leaves a line in `log`: who made it."""
+
+    max_turns = 12
+
+    def __init__(self, log: str = "", wait_s: float = 0.0, poison: str = "", fault: str = ""):
+        super().__init__()
+        self.log, self.wait_s, self.poison, self.fault = log, wait_s, poison, fault
+        self.task, self.goal, self.at = "", 0, 0
+
+    shared = frozenset({"log", "wait_s", "poison", "fault"})
+
+    def tasks(self, split="train"):
+        return [f"{split}-{i}" for i in range(32)]
+
+    @property
+    def privileged(self):
+        return Privileged(references=(str(self.goal),), hidden_state={"at": self.at})
+
+    def reset(self, *, seed=None, options=None):
+        self.task = (options or {}).get("task_id") or "none"
+        self.goal, self.at = int(self.np_random.integers(4, 9)), 0
+        return (user(f"Count to {self.goal}."),), {"task_id": self.task}
+
+    def step(self, action) -> StepResult:
+        if self.log:
+            with Path(self.log).open("a") as file:  # one short write: lines of processes stay whole
+                file.write(f"{self.task} {self.at} {os.getpid()}\n")
+        if self.task == self.poison:
+            os._exit(1)
+        if self.task == self.fault:
+            raise JudgeFailure("the judge is out")
+        time.sleep(self.wait_s)
+        self.at += 1
+        noise = int(self.np_random.integers(1000))
+        info = {"turn_reward": noise / 1000, "rewards": {"noise": noise / 1000}}
+        if self.at == self.goal:
+            done = info | {"outcome": float(len(action.content) % 2), "success": noise > 300}
+            return (user("There."),), 1.0, True, False, done
+        return (user(f"{self.at}, and {noise}. Go on."),), 0.0, False, False, info
+
+
+class Sampler:
+    """Replies whose words, ids and log-probabilities hang on context and seed, and on all of both."""
+
+    async def act(self, context, *, sampling, seed):
+        said = repr((context.messages, seed, sampling.temperature)).encode()
+        dice = hashlib.sha256(said).digest()
+        return Completion(
+            message=Message(role="assistant", content=dice.hex()[: 8 + dice[0] % 8]),
+            new_prompt_ids=list(said[:9]),
+            reply_ids=list(dice[:6]),
+            reply_logprobs=[-(value + 1) / 7 for value in dice[:6]],
+            opens_segment=not context.turns,
+        )
