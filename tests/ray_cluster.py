@@ -2,36 +2,56 @@
 
 import hashlib
 import os
+import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from turngym import TextEnv
 from turngym.envs.env import StepResult
+from turngym.envs.swe.predictions import Prediction
 from turngym.errors import JudgeFailure
 from turngym.types import Completion, Message, Privileged, user
 
 MEGABYTE = 2**20
 
 
-def start_cluster(nodes=2, cpus=1):
-    """A head without CPUs and `nodes` raylets beside it; gives the cluster and the raylets."""
-    from ray.cluster_utils import Cluster
+class Machines:
+    """A head without CPUs and two raylets of one CPU beside it."""
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Stands for packages that are installed on every machine.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
-    small = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
-    # A dead raylet is noticed in a second, not in the fifteen that suit a real network.
-    quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
-    head = {"num_cpus": 0, "_system_config": quick, **small}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    return cluster, [cluster.add_node(num_cpus=cpus, **small) for _ in range(nodes)]
+    def __init__(self):
+        from ray.cluster_utils import Cluster
 
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Stands for packages that are installed on every machine.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
+        self.small = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
+        # A dead raylet is noticed in a second, not in the fifteen that suit a real network.
+        quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
+        head = {"num_cpus": 0, "_system_config": quick, **self.small}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = []
+        self.mend()
 
-def raylet_of(node):
-    """Process id of a node's raylet."""
-    return node.all_processes["raylet"][0].process.pid
+    @property
+    def address(self):
+        return self.cluster.address
+
+    def mend(self):
+        """Have two raylets again."""
+        while len(self.nodes) < 2:
+            self.nodes.append(self.cluster.add_node(num_cpus=1, **self.small))
+
+    def kill(self):
+        """SIGKILL for one raylet, as when its machine loses power."""
+        node = self.nodes.pop()
+        process = node.all_processes["raylet"][0].process
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self):
+        self.cluster.shutdown()
 
 
 class Count(TextEnv):
@@ -89,3 +109,24 @@ class Sampler:
             reply_logprobs=[-(value + 1) / 7 for value in dice[:6]],
             opens_segment=not context.turns,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow(Prediction):
+    """An answer that takes its time and writes down who evaluates it, without a container.
+
+    Every third one is empty; the others would change a file outside of the repository.
+    """
+
+    log: str
+    wait_s: float = 0.0
+    deadly: bool = False
+
+    @property
+    def empty(self):
+        with Path(self.log).open("a") as file:
+            file.write(f"{self.instance_id} {os.getpid()}\n")
+        if self.deadly:
+            os._exit(1)
+        time.sleep(self.wait_s)
+        return int(self.instance_id.rpartition("-")[2]) % 3 == 0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pickle import PicklingError
 from typing import Any
@@ -35,29 +33,38 @@ class Worker:
 
 
 class Fleet:
-    """Workers of one cluster; they end with this process.
+    """Workers of one cluster; they end with this process."""
 
-    Raises:
-        ConfigError: not one of them came up.
-    """
-
-    def __init__(self, workers: RayWorkers) -> None:
-        self.ray = connect(workers.address)
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
         self._start = self.ray.remote(Host).options(
             num_cpus=1, max_restarts=-1, max_concurrency=10_000, scheduling_strategy="SPREAD"
         )
         self._lock = threading.Lock()
         self._keys = itertools.count()
-        actors = [self._start.remote() for _ in range(workers.count)]
-        self._workers = [Worker(actor=actor, ready=actor.ping.remote()) for actor in actors]
+        self._workers: list[Worker] = []
         self._why = ""
-        self._wait(workers.count, START_S)
-        if not self._up():
-            cpus = self.ray.cluster_resources().get("CPU", 0)
-            raise ConfigError(
-                f"{workers}: no worker came up in {START_S:g} s. Each needs turngym on its node and "
-                f"one CPU; the cluster has {cpus:g}, those in use included. {self._why}".rstrip()
-            )
+
+    def grow(self, count: int) -> None:
+        """Have `count` workers, if there are fewer, and wait until they are up.
+
+        Raises:
+            ConfigError: not one comes up.
+        """
+        with self._lock:
+            if len(self._workers) >= count:
+                return
+            actors = [self._start.remote() for _ in range(count - len(self._workers))]
+            self._workers += [Worker(actor=actor, ready=actor.ping.remote()) for actor in actors]
+        self._wait(count, START_S)
+        with self._lock:
+            if self._up():
+                return
+        cpus = self.ray.cluster_resources().get("CPU", 0)
+        raise ConfigError(
+            f"none of {count} Ray workers came up in {START_S:g} s. Each needs turngym on its node and "
+            f"one CPU; the cluster has {cpus:g}, those in use included. {self._why}".rstrip()
+        )
 
     def put(self, make: Make) -> Any:
         """`make` for the workers, all of which can load it.
@@ -152,5 +159,20 @@ def last_line(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2].strip()
 
 
-fleet: Callable[[RayWorkers], Fleet] = functools.cache(Fleet)
-"""The fleet of this process for these workers: started once, whatever is played on it."""
+_fleets: dict[tuple[str, str], Fleet] = {}
+_lock = threading.Lock()
+
+
+def fleet(workers: RayWorkers) -> Fleet:
+    """The fleet of this process on that cluster, with at least so many workers.
+
+    Raises:
+        ConfigError: no cluster, or no worker comes up.
+        MissingExtraError: ray is not installed.
+    """
+    with _lock:
+        ray = connect(workers.address)
+        here = ray.get_runtime_context()
+        crew = _fleets.setdefault((here.gcs_address, here.get_job_id()), Fleet(ray))
+        crew.grow(workers.count)
+        return crew
