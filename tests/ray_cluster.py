@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,8 @@ class Machines:
         # Stands for packages that are installed on every machine.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
         self.small = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
-        # A dead raylet is noticed in a second, not in the fifteen that suit a real network.
-        quick = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
+        # A dead raylet is noticed in two seconds, not in the fifteen that suit a real network.
+        quick = {"health_check_period_ms": 700, "health_check_failure_threshold": 3}
         head = {"num_cpus": 0, "_system_config": quick, **self.small}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = []
@@ -43,19 +44,47 @@ class Machines:
         while len(self.nodes) < 2:
             self.nodes.append(self.cluster.add_node(num_cpus=1, **self.small))
 
-    def kill(self):
-        """SIGKILL for one raylet, as when its machine loses power."""
-        node = self.nodes.pop()
-        process = node.all_processes["raylet"][0].process
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    def kill(self, raylet):
+        """SIGKILL for the raylet of that process id and its workers: their machine loses power.
+
+        Left alone, workers outlive their raylet by a second or two and may end what they do.
+        """
+        (node,) = [n for n in self.nodes if _raylet(n).pid == raylet]
+        self.nodes.remove(node)
+        for process in (*_children(raylet), raylet):
+            os.kill(process, signal.SIGKILL)
+        _raylet(node).wait()
 
     def stop(self):
         self.cluster.shutdown()
 
 
+def _raylet(node):
+    return node.all_processes["raylet"][0].process
+
+
+def _children(parent):
+    """Process ids, from Linux."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(stat.parent.name)
+
+
+def write_line(log, *words):
+    """Who does what: the words, and the process ids of worker and raylet."""
+    line = " ".join(map(str, (*words, os.getpid(), os.getppid())))
+    with Path(log).open("a") as file:  # one short write: lines of processes stay whole
+        file.write(f"{line}\n")
+
+
+def lines(log):
+    """The words of each line."""
+    return [line.split() for line in Path(log).read_text().splitlines()]
+
+
 class Count(TextEnv):
-    """Count to a number that the seed chooses. Each step leaves a line in `log`: who made it."""
+    """Count to a number that the seed chooses. Each step leaves a line in `log`."""
 
     max_turns = 12
 
@@ -80,8 +109,7 @@ class Count(TextEnv):
 
     def step(self, action) -> StepResult:
         if self.log:
-            with Path(self.log).open("a") as file:  # one short write: lines of processes stay whole
-                file.write(f"{self.task} {self.at} {os.getpid()}\n")
+            write_line(self.log, self.task, self.at)
         if self.task == self.poison:
             os._exit(1)
         if self.task == self.fault:
@@ -124,8 +152,7 @@ class Slow(Prediction):
 
     @property
     def empty(self):
-        with Path(self.log).open("a") as file:
-            file.write(f"{self.instance_id} {os.getpid()}\n")
+        write_line(self.log, self.instance_id)
         if self.deadly:
             os._exit(1)
         time.sleep(self.wait_s)

@@ -13,7 +13,7 @@ from turngym.envs.fleet.cluster import RayWorkers, connect
 from turngym.envs.fleet.host import Host, Make
 from turngym.errors import ConfigError, InfraFailure
 
-__all__ = ["Fleet", "Worker", "fleet", "last_line"]
+__all__ = ["Fleet", "Worker", "fleet", "last_line", "release"]
 
 START_S = 60.0
 """Until then all workers are waited for; afterwards those that are up begin."""
@@ -92,6 +92,14 @@ class Fleet:
             except self.ray.exceptions.RayError:
                 continue  # a worker that dies now is found out when it is needed
         return sent
+
+    def release(self) -> None:
+        """Give the CPUs of idle workers back; they start again when they are wanted."""
+        with self._lock:
+            idle = [worker for worker in self._workers if worker.load == 0]
+            self._workers = [worker for worker in self._workers if worker.load]
+            for worker in idle:
+                self.ray.kill(worker.actor)
 
     def key(self) -> int:
         """A name for an environment that no other one has."""
@@ -172,7 +180,18 @@ def fleet(workers: RayWorkers) -> Fleet:
     """
     with _lock:
         ray = connect(workers.address)
-        here = ray.get_runtime_context()
-        crew = _fleets.setdefault((here.gcs_address, here.get_job_id()), Fleet(ray))
+        crew = _fleets.setdefault(_connection(ray), Fleet(ray))
         crew.grow(workers.count)
         return crew
+
+
+def release(ray: Any) -> None:
+    """Have idle workers of this process make room on the cluster for its other work."""
+    with _lock:
+        if crew := _fleets.get(_connection(ray)):
+            crew.release()
+
+
+def _connection(ray: Any) -> tuple[str, str]:
+    here = ray.get_runtime_context()
+    return here.gcs_address, here.get_job_id()

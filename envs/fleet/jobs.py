@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from turngym.envs.fleet.cluster import RayWorkers, connect
+from turngym.envs.fleet.fleet import release
 
 __all__ = ["MOVES", "fan_out"]
 
@@ -38,6 +39,7 @@ def fan_out(
         Exception: what `work` raised, with its traceback.
     """
     ray = connect(workers.address)
+    release(ray)
     task = ray.remote(work).options(num_cpus=1, max_retries=MOVES, scheduling_strategy="SPREAD")
     waiting: dict[Any, T] = {}
     left = iter(items)
