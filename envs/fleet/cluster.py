@@ -21,7 +21,7 @@ class RayWorkers:
 
     count: int
     address: str = ""
-    """`HOST:PORT`, `ray://HOST:PORT` or `local`; "": RAY_ADDRESS, else the cluster of this machine."""
+    """`HOST:PORT`; `local`: a new one on this machine; "": RAY_ADDRESS, else the one that runs here."""
 
     def __str__(self) -> str:
         return f"ray:{self.count}" + (f"@{self.address}" if self.address else "")
@@ -68,7 +68,7 @@ def connect(address: str) -> Any:
     _check_port(wanted)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that begins here
     try:
-        ray.init(address=wanted, log_to_driver=False, logging_level="error", include_dashboard=None)
+        ray.init(address=wanted, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(_no_cluster(wanted, error)) from error
     return ray
@@ -76,7 +76,7 @@ def connect(address: str) -> Any:
 
 def _check_port(address: str) -> None:
     """Ray itself tries a dead address for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if not colon:
         return
     try:
@@ -86,13 +86,13 @@ def _check_port(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0]
+    reason = " ".join(str(error).split())[:300]
     if address == "auto":
         return (
             f"no Ray cluster runs on this machine ({reason}): start one with `ray start --head`, "
             "or name another with ray:NUMBER@HOST:PORT"
         )
     return (
-        f"no Ray cluster answers at {address!r} ({reason}). Expected HOST:PORT of a head that "
-        "`ray start --head --port=6379` started, and its own ray version there"
+        f"no Ray cluster to work with at {address!r} ({reason}). Expected HOST:PORT of a head that "
+        "`ray start --head --port=6379` started, with the versions of Ray and Python of this process"
     )
