@@ -188,6 +188,29 @@ def untimely(turn):
     return replace(turn.completion, seconds=0.0)
 
 
+def test_training_on_a_cluster_is_training_here_and_goes_on_elsewhere(machines, tmp_path):
+    """Tokens, log-probabilities and so weights: the policy never leaves this process."""
+    command = ["train", "web_shop", "steps=2", "groups_per_step=2", "group_size=2"]
+    command += ["evaluation.episodes=0", "threads=1"]
+    where = f"rollout.workers=ray:2@{machines.address}"
+    for name, more in (("here", []), ("there", [where])):
+        done = CliRunner().invoke(app, [*command, *more, "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    for name in ("metrics.jsonl", "checkpoints/step-000002/model.safetensors"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    played = [
+        [
+            [(turn.completion.reply_ids, turn.completion.reply_logprobs) for turn in t.turns]
+            for t in read_jsonl(tmp_path / name / "trajectories/step-000000.jsonl")
+        ]
+        for name in ("here", "there")
+    ]
+    assert played[0] == played[1] and len(played[0]) == 4
+    command[2] = "steps=3"
+    there = ["--out", str(tmp_path / "there"), "--resume"]
+    assert CliRunner().invoke(app, [*command, *there]).exit_code == 0
+
+
 # SWE evaluation
 
 

@@ -87,7 +87,7 @@ class Fleet:
             except self.ray.exceptions.RayTaskError as error:
                 raise ConfigError(
                     f"a Ray worker cannot load what makes the environment: {last_line(error)}. Install "
-                    "its package on every node, or send it along with a runtime_env (docs/scaling.md)"
+                    "its package on every node, or send it along with a runtime_env (docs/ray.md)"
                 ) from error
             except self.ray.exceptions.RayError:
                 continue  # a worker that dies now is found out when it is needed
