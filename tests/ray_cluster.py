@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MEGABYTE = 2**20
 
 
 class Machines:
-    """A head without CPUs and two raylets of one CPU beside it."""
+    """Two raylets of one CPU each; the first is the head, the second one can be killed."""
 
     def __init__(self):
         from ray.cluster_utils import Cluster
@@ -30,9 +31,9 @@ class Machines:
         self.small = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
         # A dead raylet is noticed in two seconds, not in the fifteen that suit a real network.
         quick = {"health_check_period_ms": 700, "health_check_failure_threshold": 3}
-        head = {"num_cpus": 0, "_system_config": quick, **self.small}
+        head = {"num_cpus": 1, "_system_config": quick, **self.small}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = []
+        self.second = None
         self.mend()
 
     @property
@@ -40,27 +41,36 @@ class Machines:
         return self.cluster.address
 
     def mend(self):
-        """Have two raylets again."""
-        while len(self.nodes) < 2:
-            self.nodes.append(self.cluster.add_node(num_cpus=1, **self.small))
+        """Have the second raylet again."""
+        if self.second is None:
+            self.second = self.cluster.add_node(num_cpus=1, **self.small)
 
-    def kill(self, raylet):
-        """SIGKILL for the raylet of that process id and its workers: their machine loses power.
+    def kill_second(self, log, after):
+        """SIGKILL for the second raylet and its workers, as when a machine loses power.
 
-        Left alone, workers outlive their raylet by a second or two and may end what they do.
+        It happens in the background, in the middle of what a new line in `log` says is done there
+        once there are `after` lines. Left alone, workers outlive their raylet by a second or two and
+        may end what they do.
         """
-        (node,) = [n for n in self.nodes if _raylet(n).pid == raylet]
-        self.nodes.remove(node)
-        for process in (*_children(raylet), raylet):
-            os.kill(process, signal.SIGKILL)
-        _raylet(node).wait()
+        node, self.second = self.second, None
+        raylet = node.all_processes["raylet"][0].process
+
+        def wait_and_kill():
+            until = time.monotonic() + 60
+            while len(found := lines(log)) < after or found[-1][-1] != str(raylet.pid):
+                if time.monotonic() > until:
+                    return  # nothing is done there: the test will miss what the death costs
+                time.sleep(0.005)
+            for process in (*_children(raylet.pid), raylet.pid):
+                os.kill(process, signal.SIGKILL)
+            raylet.wait()
+
+        killer = threading.Thread(target=wait_and_kill)
+        killer.start()
+        return killer
 
     def stop(self):
         self.cluster.shutdown()
-
-
-def _raylet(node):
-    return node.all_processes["raylet"][0].process
 
 
 def _children(parent):
@@ -80,7 +90,8 @@ def write_line(log, *words):
 
 def lines(log):
     """The words of each line."""
-    return [line.split() for line in Path(log).read_text().splitlines()]
+    path = Path(log)
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
 class Count(TextEnv):

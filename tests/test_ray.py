@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -10,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ray_cluster import Count, Machines, Sampler, Slow, lines
-from swe_task import ROW
+from swe_docker import require_docker
+from swe_task import FILES, ROW
 from turngym.cli import app
 from turngym.envs.fleet.cluster import RayWorkers
 from turngym.envs.swe.evaluate import EvalSettings
@@ -102,15 +102,11 @@ def test_a_machine_dies_and_every_episode_ends_once_as_if_it_had_not(machines, t
     log = tmp_path / "log"
     here = rollout(Count, Sampler(), groups(6, size=2))
     seen = []
-
-    def watch(trajectory):
-        seen.append(trajectory)
-        if len(seen) == 3:
-            machines.kill(int(lines(log)[-1][-1]))  # the newest line: that step is under way
-
+    killer = machines.kill_second(log, after=20)
     config = on(machines, concurrency=6, deterministic=False)
     make = lambda: Count(log=str(log), wait_s=0.1)  # noqa: E731
-    there = rollout(make, Sampler(), groups(6, size=2), config, on_episode=watch)
+    there = rollout(make, Sampler(), groups(6, size=2), config, on_episode=seen.append)
+    killer.join()
     assert [t.error for t in there] == [""] * 12
     assert timeless(there) == timeless(here)
     assert Counter(t.episode for t in seen) == Counter({t.episode: 1 for t in here})
@@ -199,10 +195,10 @@ def test_training_on_a_cluster_is_training_here_and_goes_on_elsewhere(machines, 
     for name in ("metrics.jsonl", "checkpoints/step-000002/model.safetensors"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     played = [
-        [
-            [(turn.completion.reply_ids, turn.completion.reply_logprobs) for turn in t.turns]
+        {
+            t.episode: [(x.completion.reply_ids, x.completion.reply_logprobs) for x in t.turns]
             for t in read_jsonl(tmp_path / name / "trajectories/step-000000.jsonl")
-        ]
+        }
         for name in ("here", "there")
     ]
     assert played[0] == played[1] and len(played[0]) == 4
@@ -232,17 +228,9 @@ def test_evaluations_are_done_once_each_though_a_machine_dies(machines, tasks, t
     here = run_evaluation(tasks, answers(tasks, tmp_path / "a"), RunSettings(out=tmp_path / "a.d"))
     assert len(here["empty_patch_ids"]) == 3 and len(here["error_ids"]) == 6
     log, seen = tmp_path / "b", []
-    log.touch()
-
-    def kill_the_busy():
-        while len(lines(log)) < 4:
-            time.sleep(0.01)
-        machines.kill(int(lines(log)[-1][-1]))
-
     where = RayWorkers(count=2, address=machines.address)
     settings = RunSettings(out=tmp_path / "b.d", workers=where)
-    killer = threading.Thread(target=kill_the_busy)
-    killer.start()
+    killer = machines.kill_second(log, after=4)
     slow = answers(tasks, log, wait_s=0.5)
     there = run_evaluation(tasks, slow, settings, lambda r: seen.append(r.instance_id))
     killer.join()
@@ -283,6 +271,32 @@ def test_the_command_line_evaluates_on_a_cluster(machines, tasks, tmp_path):
     done = CliRunner().invoke(app, [*command, "--workers", where, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "tiny__sums-1: empty_patch" in done.output
+
+
+@pytest.mark.docker
+def test_containers_on_a_cluster(machines, tmp_path):
+    """Agents and graders in workers; reports, logs and predictions in this process's folder."""
+    require_docker()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(ROW | {"files": FILES}) + "\n")
+    where = ["--dataset", str(rows), "--workers", f"ray:2@{machines.address}", "--timeout", "60"]
+    played = tmp_path / "played"
+    done = CliRunner().invoke(app, ["swe", "run", "--agent", "gold", "--out", str(played), *where])
+    assert done.exit_code == 0 and "tiny__sums-1: resolved, 2 turns" in done.output, done.output
+    (episode,) = read_jsonl(played / "trajectories.jsonl")
+    assert episode.success and episode.env_id == "SWE"
+    folder = "logs/run_evaluation/run/gold/tiny__sums-1"
+    assert "test_total" in (played / folder / "test_output.txt").read_text()
+    answers = ["--predictions", str(played / "predictions.jsonl")]
+    graded = tmp_path / "graded"
+    done = CliRunner().invoke(app, ["swe", "eval", *answers, "--out", str(graded), *where])
+    assert done.exit_code == 0, done.output
+    bodies = [
+        json.loads((out / folder / "report.json").read_text())["tiny__sums-1"]
+        for out in (played, graded)
+    ]
+    assert bodies[0]["tests_status"] == bodies[1]["tests_status"]
+    assert all(body["resolved"] for body in bodies)
 
 
 def test_an_address_where_nothing_answers_is_one_message(tmp_path):
