@@ -89,8 +89,8 @@ class FleetEnv(TextEnv):
 
     def fingerprint(self) -> str:
         """Of the environment on the worker."""
-        if self._fingerprint is None:
-            self._fingerprint = self._got(self._at().actor.fingerprint.remote(self._key))
+        found = self._fingerprint or self._got(self._at().actor.fingerprint.remote(self._key))
+        self._fingerprint = str(found)
         return self._fingerprint
 
     @property

@@ -73,9 +73,8 @@ class _Slot:
 
     def reset(self, make: Make, seed: int | None, options: dict[str, Any]) -> Any:
         """Messages, info and fingerprint."""
-        if self.env is None:
-            self.env = make(self.heard.append)
-        return (*self.env.reset(seed=seed, options=options), self.env.fingerprint())
+        env = self.env = make(self.heard.append) if self.env is None else self.env
+        return (*env.reset(seed=seed, options=options), env.fingerprint())
 
     def reply(self, value: Any) -> Reply:
         """With whatever is new since the last one."""
@@ -138,8 +137,8 @@ class Host:
         env = slot.env
 
         def fork() -> str:
-            other.env = env.fork(seed=seed)
-            return other.env.fingerprint()
+            copy = other.env = env.fork(seed=seed)
+            return copy.fingerprint()
 
         self._slots[twin] = other
         async with slot.at_work:
