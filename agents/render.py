@@ -263,7 +263,7 @@ def _shape(context: Context) -> Hashable:
     last = context.turns[-1] if context.turns else None
     if last is None or last.drops or not last.completion.trainable:
         return None
-    messages = context.messages
+    messages = _last_messages(context, _SHAPE_MESSAGES + 1)
     looks = tuple(
         (
             m.role,
@@ -275,6 +275,18 @@ def _shape(context: Context) -> Hashable:
         for m in messages[-_SHAPE_MESSAGES:]
     )
     return looks, len(messages) > _SHAPE_MESSAGES, bool(context.tools), len(context.new)
+
+
+def _last_messages(context: Context, count: int) -> tuple[Message, ...]:
+    """The last `count` of `context.messages`, without going through all of a long episode."""
+    if any(turn.drops for turn in context.turns):
+        return context.messages[-count:]
+    found = [*reversed(context.new)]
+    for turn in reversed(context.turns):
+        if len(found) >= count:
+            break
+        found += [turn.completion.message, *reversed(turn.seen)]
+    return tuple(reversed(found[:count]))
 
 
 def _all_plain(messages: Sequence[Message]) -> bool:
