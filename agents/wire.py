@@ -154,30 +154,29 @@ def read_chat(data: Mapping[str, Any]) -> Answer:
     choice = data["choices"][0]
     listed = (choice.get("logprobs") or {}).get("content")
     return _answer(
-        data,
         choice,
         message_from_wire(choice["message"]),
         None if listed is None else [item["logprob"] for item in listed],
+        data.get("prompt_token_ids", choice.get("prompt_token_ids")),
     )
 
 
 def read_text(data: Mapping[str, Any]) -> Answer:
-    """The first choice of `/completions`; errors as `read_chat`."""
+    """The first choice of `/completions`, less its prompt: who asked knows it. Errors as `read_chat`."""
     choice = data["choices"][0]
     message = Message(role="assistant", content=_text(choice["text"]))
-    return _answer(data, choice, message, (choice.get("logprobs") or {}).get("token_logprobs"))
+    return _answer(choice, message, (choice.get("logprobs") or {}).get("token_logprobs"), None)
 
 
 def _answer(
-    data: Mapping[str, Any],
     choice: Mapping[str, Any],
     message: Message,
     logprobs: Sequence[float] | None,
+    prompt_ids: Sequence[int] | None,
 ) -> Answer:
     reason = choice.get("finish_reason") or "stop"
     if reason not in _FINISH:
         raise InfraFailure(f"the server ended its reply with {reason!r}: {message.content[:200]!r}")
-    prompt_ids = data.get("prompt_token_ids", choice.get("prompt_token_ids"))
     reply_ids = choice.get("token_ids")
     if reply_ids is not None and logprobs is not None and len(reply_ids) != len(logprobs):
         raise ValueError(f"{len(reply_ids)} token ids with {len(logprobs)} log-probabilities")
