@@ -289,12 +289,12 @@ def _shape(context: Context) -> Hashable:
 
 def _last_messages(context: Context, count: int) -> tuple[Message, ...]:
     """The last `count` of `context.messages`, without going through all of a long episode."""
-    if any(turn.drops for turn in context.turns):
-        return context.messages[-count:]
     found = [*reversed(context.new)]
     for turn in reversed(context.turns):
         if len(found) >= count:
-            break
+            break  # what earlier turns dropped lies before them
+        if turn.drops:
+            return context.messages[-count:]
         found += [turn.completion.message, *reversed(turn.seen)]
     return tuple(reversed(found[:count]))
 
