@@ -55,7 +55,7 @@ def _feed(update: Callable[[bytes], None], value: Any, where: _Place) -> None:
             update(key.encode())
     elif isinstance(value, (array, np.ndarray, np.generic)):
         _feed_array(update, np.asarray(value), where)
-    elif (names := _field_names(type(value))) is not None:
+    elif (names := _field_names(type(value))) is not None:  # type: ignore[arg-type]  # hashable
         update(_head(type(value).__qualname__.encode(), len(names)))
         for name in names:
             _feed(update, getattr(value, name), (where, ".", name))

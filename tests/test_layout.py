@@ -227,7 +227,7 @@ def tree_files() -> set[str]:
             folders[:] = [name for name in folders if name != "__pycache__"]
             inner = Path(prefix) / Path(folder).relative_to(base)
             found |= {(inner / name).as_posix() for name in files}
-    return found | {"turngym_verifiers.py"}  # verifiers finds tasksets by top-level modules
+    return found | {"turngym_verifiers/__init__.py"}  # verifiers finds tasksets by top-level names
 
 
 def build(target: str, source: Path, out: Path) -> Path:

@@ -33,6 +33,7 @@ except ImportError as error:
     raise MissingExtraError("verifiers", "verifiers") from error
 
 __all__ = [
+    "Seat",
     "TurngymConfig",
     "TurngymData",
     "TurngymEnv",
@@ -41,6 +42,7 @@ __all__ = [
     "TurngymState",
     "TurngymTask",
     "TurngymTaskset",
+    "Watched",
 ]
 
 LONG_S = 7 * 24 * 3600.0
