@@ -119,7 +119,7 @@ async def main(url: str, episodes: int, turns: int, mode: str) -> None:
     groups = [Group(key=str(n), seed=n, sampling=sampling) for n in range(episodes)]
     config = RolloutConfig(concurrency=episodes, deterministic=False)
     rounds, done = [], []
-    for _ in range(1 + max(2, ROUNDS * 64 // episodes)):
+    for _ in range(1 + min(ROUNDS, max(2, ROUNDS * 64 // episodes))):
         watch = Stopwatch()
         done = await arollout(env, agent, groups, config)
         rounds.append(watch.read())
