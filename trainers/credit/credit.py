@@ -28,6 +28,7 @@ from turngym.trainers.kernels.discounted_return import discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.turn_credit import TurnPlan, turn_credit
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -79,6 +80,7 @@ class Need:
 
 
 Needs = tuple[Need, ...] | Callable[[C], tuple[Need, ...]]
+Plan = Callable[[C], TurnPlan | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class CreditMethod(Generic[C]):
     function: Callable[[TurnBatch, C], Credit]
     config: type[C]
     declared: Needs[C]
+    plan: Plan[C] | None = None
+    """The same as data, for kernels that run all of it at once."""
 
     def __call__(self, batch: TurnBatch, config: C | None = None) -> Credit:
         """The credit of every turn; without `config` the defaults hold.
@@ -99,8 +103,10 @@ class CreditMethod(Generic[C]):
         config = self.config() if config is None else config
         for need in self.needs(config):
             column(batch, need, self.name)
+        plan = None if self.plan is None else self.plan(config)
         with torch.no_grad():
-            return self.function(batch, config)
+            fused = None if plan is None else turn_credit(batch, plan)
+            return self.function(batch, config) if fused is None else fused
 
     def needs(self, config: C) -> tuple[Need, ...]:
         """The columns that the method reads under these settings."""
@@ -119,13 +125,14 @@ CREDITS: Registry[CreditMethod[Any]] = Registry("credit method")
 
 
 def credit(
-    name: str, needs: Needs[C] = ()
+    name: str, needs: Needs[C] = (), plan: Plan[C] | None = None
 ) -> Callable[[Callable[[TurnBatch, C], Credit]], CreditMethod[C]]:
     """Decorator that makes `f(batch, config) -> Credit` a registered method.
 
     Args:
         name: in the registry.
         needs: signal columns, or a function of the config that gives them.
+        plan: the same as data, for one launch on a GPU; gives None where the settings have no plan.
 
     Raises:
         TypeError: the annotation of `config` is no subclass of Config.
@@ -138,7 +145,9 @@ def credit(
                 f"credit method {name!r}: annotate the argument `config` with its Config class, "
                 f"got {kind!r}"
             )
-        method: CreditMethod[C] = CreditMethod(name, function, typing.cast(type[C], kind), needs)
+        method: CreditMethod[C] = CreditMethod(
+            name, function, typing.cast(type[C], kind), needs, plan
+        )
         CREDITS.add(name, method)
         return method
 

@@ -15,6 +15,7 @@ from turngym.trainers.credit.credit import norm_metrics, of_turn
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_mean, segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.turn_credit import Norm
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "trained_tokens",
     "whiten_tokens",
     "whiten_turns",
+    "whitening",
 ]
 
 WHITEN = NormRule(ddof=1, eps=0.0, eps_inside=1e-8)
@@ -172,10 +174,11 @@ def token_credit(
 
 def trained_tokens(batch: TurnBatch) -> Tensor:
     """[K] float32 tokens of each turn that enter the loss, 0 for masked trajectories."""
-    key = batch.turn_of_token
-    ones = torch.ones(key.shape[0], device=key.device)
-    counts = segment_sum(ones, key, batch.num_turns)
-    return torch.where(batch.loss_mask & batch.turn_mask, counts, 0)
+    counts = batch.tokens_of_turn
+    if counts is None:
+        key = batch.turn_of_token
+        counts = segment_sum(torch.ones(key.shape[0], device=key.device), key, batch.num_turns)
+    return torch.where(batch.loss_mask & batch.turn_mask, counts, 0).float()
 
 
 def whiten_tokens(rows: Tensor, view: TokenView) -> Normed:
@@ -195,3 +198,8 @@ def whiten_turns(values: Tensor, batch: TurnBatch, tokens: Tensor | None = None)
         source=batch.loss_mask,
         weight=tokens,
     )
+
+
+def whitening(whiten: bool) -> Norm:
+    """`whiten_turns` in a plan; its metrics are reported whether or not the values are used."""
+    return Norm(name="batch", rule=WHITEN, scope="batch", share="trained", weight=float(whiten))
