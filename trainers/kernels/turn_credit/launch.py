@@ -23,7 +23,7 @@ BLOCK = 1024
 LARGEST_TILE = 4096
 """Members times turns that the registers of a program hold."""
 LARGEST_MEETING = 1024
-"""The same where turns meet by anchor: that work is the square of it."""
+"""The same where keys are not columns of the tile: work then grows with the number of keys too."""
 SHARED_TILE = 256
 """Where groups do not matter, short trajectories share a program."""
 
@@ -51,10 +51,11 @@ def tile_of(batch: TurnBatch, plan: TurnPlan) -> Tile | None:
     else:
         members = max(SHARED_TILE // turns, 1)
         programs = triton.cdiv(batch.num_trajectories, members)
-    meets = plan.wide is not None and plan.wide.scope == "anchor"
+    scopes = [norm.scope for norm in plan.norms if norm is not None]
+    limit = LARGEST_MEETING if {"anchor", "exchange"} & set(scopes) else LARGEST_TILE
     if batch.num_turns == 0 or batch.traj_by_group is None:
         return None
-    if members * turns > (LARGEST_MEETING if meets else LARGEST_TILE):
+    if members * turns > limit:
         return None
     return Tile(programs=programs, members=members, turns=turns)
 
