@@ -37,3 +37,17 @@ def test_bilevel_references_agree(cpu):
 def test_a_disagreement_stops_the_benchmark(cpu):
     with pytest.raises(AssertionError, match="differs"):
         cpu.compare("case", "peer", lambda: torch.ones(2), lambda: torch.zeros(2))
+
+
+def test_the_turn_level_benchmark_covers_every_plan(monkeypatch):
+    """Its batch has the columns, and each method is one that runs in few launches."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module("turn_level")
+    batch = module.turn_batch(16)
+    assert set(batch.cu_turns.diff().tolist()) == {20} and batch.largest_group == 8
+    for name, options in module.CASES:
+        config, plan = module.plan_of(name, options)
+        assert module.CREDITS[name].function(batch, config).turn.isfinite().all()
+        assert module.bytes_moved(batch, plan) > 16 * 20 * 4
+    planned = {name for name in module.CREDITS if module.CREDITS[name].plan is not None}
+    assert {name for name, _ in module.CASES} == planned

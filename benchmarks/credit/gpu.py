@@ -17,9 +17,8 @@ import torch
 from random_batches import random_batch
 from report import Row, milliseconds, print_table, write_json
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from turn_level import turn_level
 
-from turngym.trainers.credit import CREDITS
 from turngym.trainers.kernels.linear_logprob import linear_logprob
 from turngym.trainers.kernels.linear_logprob.reference import linear_logprob as all_at_once
 from turngym.trainers.losses import (
@@ -30,8 +29,6 @@ from turngym.trainers.losses import (
     plan_scoring,
 )
 from turngym.trainers.types import Credit, PolicyOutput, TurnBatch
-
-TURN_METHODS = ("grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "mapo", "gigpo")
 
 
 def time_ms(function: Callable[[], Any], budget_s: float = 2.0) -> float:
@@ -50,26 +47,6 @@ def device_limits() -> dict[str, float]:
         "copy_gb_per_s": 2 * 4 * source.numel() / copy / 1e6,
         "bf16_tflop_per_s": 2 * 8192**3 / product / 1e9,
     }
-
-
-def turn_methods(num_trajectories: int) -> list[dict[str, Any]]:
-    """Time and number of device launches of every turn-level method."""
-    batch = random_batch(num_trajectories).to("cuda")
-    rows = []
-    for name in TURN_METHODS:
-        method = CREDITS[name]
-        config = method.parse({})
-        reference = method(random_batch(num_trajectories), config).turn
-        difference = float((method(batch, config).turn.cpu() - reference).abs().max())
-        assert difference <= 1e-4, f"{name} differs from the CPU by {difference}"
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            method(batch, config)
-            torch.cuda.synchronize()
-        launches = sum(event.count for event in profiler.key_averages())
-        taken = time_ms(lambda method=method, config=config: method(batch, config))
-        rows.append({"method": name, "ms": taken, "launches": launches, "difference": difference})
-        print(f"{name:24} {taken:8.3f} ms  {launches:4d} launches  (target: 3)")
-    return rows
 
 
 def loss_kernel(limits: dict[str, float]) -> dict[str, float]:
@@ -209,7 +186,7 @@ def main() -> None:
         sys.exit("no CUDA device: the GPU figures stay open")
     limits = device_limits()
     print(torch.cuda.get_device_name(), limits)
-    methods = turn_methods(4096)
+    methods = turn_level(time_ms, limits["copy_gb_per_s"])
     loss = loss_kernel(limits)
     rows, head = head_rows(limits, arguments.tokens, arguments.hidden, arguments.vocab)
     print_table(rows)
