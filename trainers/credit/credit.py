@@ -24,7 +24,7 @@ from torch import Tensor
 from turngym.config import Config, parse
 from turngym.errors import UsageError
 from turngym.registry import Registry
-from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
@@ -49,6 +49,7 @@ __all__ = [
     "step_rewards",
     "turn_position_key",
     "turn_return",
+    "turn_table",
 ]
 
 C = TypeVar("C", bound=Config)
@@ -209,9 +210,16 @@ def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     return batch.outcome + turn_reward_weight * sums
 
 
+def turn_table(batch: TurnBatch) -> Table:
+    """The turns as rows of a padded table, for the kernels that run over them."""
+    longest = batch.max_turns
+    place = batch.traj_of_turn * longest + batch.turn_index
+    return Table(place=place, rows=batch.num_trajectories, longest=longest)
+
+
 def turn_return(batch: TurnBatch, rewards: Tensor, gamma: float) -> Tensor:
     """[K] float32 discounted sum of `rewards` [K] from each turn to its trajectory's end."""
-    return discounted_return(rewards, batch.traj_of_turn, gamma, longest=batch.max_turns)
+    return discounted_return(rewards, batch.traj_of_turn, gamma, table=turn_table(batch))
 
 
 def leave_one_out(

@@ -44,8 +44,10 @@ def backend() -> str:
     return choice
 
 
-def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
+def dispatched(reference: Callable[P, R], cpu: Callable[P, R] | None = None) -> Callable[P, R]:
     """`reference`, replaced at each call by the Triton form where that is the one to run.
+
+    `cpu` is a faster form for the CPU, where there is one; `auto` takes it.
 
     In `auto` the reference also runs where there is no Triton form, where the package `triton` is
     not installed, and for float64, which no kernel computes in.
@@ -61,6 +63,8 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(reference)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         choice = backend()
+        if cpu is not None and choice == "auto" and _on_cpu(args):
+            return cpu(*args, **kwargs)
         if choice == "reference" or (choice == "auto" and not _on_gpu((*args, *kwargs.values()))):
             return reference(*args, **kwargs)
         form = _triton_form(module, name)
@@ -72,6 +76,10 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
         return reference(*args, **kwargs)
 
     return run
+
+
+def _on_cpu(arguments: tuple[Any, ...]) -> bool:
+    return isinstance(arguments[0], Tensor) and arguments[0].is_cpu
 
 
 def _on_gpu(arguments: Iterable[Any]) -> bool:

@@ -5,14 +5,26 @@ Legend: n steps (turns or tokens), rows are trajectories.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["Steps", "discounted_return", "next_steps", "reverse_scan"]
+__all__ = ["Steps", "Table", "discounted_return", "next_steps", "reverse_scan", "steady_scan"]
 
 _BLOCK = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of known length, as the places of their steps in a padded table."""
+
+    place: Tensor
+    """[n] int64: row x longest + number of the step in its row."""
+    rows: int
+    longest: int
+    """Steps of the longest row."""
 
 
 def discounted_return(
@@ -22,7 +34,7 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Tensor:
     """[n] float32 G_i = r_i + discount^dt G_next, 0 where the mask is false.
 
@@ -37,12 +49,12 @@ def discounted_return(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
-        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
-            then scanned without blocks.
+        table: where the caller knows it; short rows are then one small matrix product.
     """
+    if mask is None and time is None:
+        return steady_scan(rewards, row, discount, table)
     steps = next_steps(row, mask, time)
-    own = steps.inside(rewards)
-    return steps.inside(reverse_scan(steps.factor(discount), own, longest))
+    return steps.inside(reverse_scan(steps.factor(discount), steps.inside(rewards)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,44 +107,81 @@ def _padded(values: Tensor, value: float | bool) -> Tensor:
     return torch.cat([values, values.new_full((1,), value)])
 
 
-def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> Tensor:
+def steady_scan(value: Tensor, row: Tensor, factor: float, table: Table | None = None) -> Tensor:
+    """[n] float32 y_i = value_i + factor y_{i+1} inside each row; arguments as `discounted_return`.
+
+    Matrix products in float64, which no setting for float32 products reaches.
+    """
+    if table is not None and table.longest <= _BLOCK:
+        return _padded_scan(value, factor, table).float()
+    if value.device.type == "cpu":
+        ends = (row[1:] != row[:-1]).nonzero().squeeze(1)
+        if 2 * _BLOCK * ends.shape[0] < value.shape[0]:
+            return _blocked_scan(value, ends, factor).float()
+    return reverse_scan(next_steps(row).factor(factor), value.float())
+
+
+def _padded_scan(value: Tensor, factor: float, table: Table) -> Tensor:
+    """[n] float64: each row of the padded table times a triangle of powers."""
+    size = table.rows * table.longest
+    padded = value.new_zeros(size, dtype=torch.float64)
+    padded.index_copy_(0, table.place, value.double())
+    made = padded.view(table.rows, table.longest) @ _powers(factor, table.longest, value.device)
+    return made.view(size).index_select(0, table.place)
+
+
+def _blocked_scan(value: Tensor, ends: Tensor, factor: float) -> Tensor:
+    """[n] float64: blocks of 32 steps times a triangle of powers, then what flows between blocks.
+
+    The few blocks that hold one of `ends`, the last steps of rows, are made step by step.
+    """
+    n = value.shape[0]
+    values = torch.nn.functional.pad(value.double(), (0, -n % _BLOCK)).view(-1, _BLOCK)
+    made = values @ _powers(factor, _BLOCK, value.device)
+    broken, number = torch.unique_consecutive(ends // _BLOCK, return_inverse=True)
+    through = values.new_full((broken.shape[0], _BLOCK), factor)
+    through[number, ends % _BLOCK] = 0
+    through, made[broken] = _within_blocks(through, values[broken])
+
+    whole = values.new_full((made.shape[0],), factor**_BLOCK).index_fill_(0, broken, 0)
+    carried = _padded(reverse_scan(whole, made[:, 0])[1:], 0)
+    made[broken] += through * carried[broken, None]
+    carried[broken] = 0
+    reach = torch.arange(_BLOCK, 0, -1, dtype=torch.float64, device=value.device)
+    return made.addcmul_(carried[:, None], factor**reach).view(-1)[:n]
+
+
+@functools.lru_cache(maxsize=64)
+def _powers(factor: float, size: int, device: torch.device) -> Tensor:
+    """[size, size] float64 factor^(from - to), 0 where `from` comes before `to`."""
+    place = torch.arange(size, dtype=torch.float64, device=device)
+    return (factor ** (place[:, None] - place).clamp_(min=0)).tril_()
+
+
+def reverse_scan(factor: Tensor, value: Tensor) -> Tensor:
     """[n] y_i = value_i + factor_i y_{i+1}, with y_n = 0, without a loop over i.
 
     The steps are cut into blocks that advance side by side; what flows from block to block is the
     same recurrence, 32 times shorter. Nothing is divided, so nothing is lost where factors vanish.
-    Where a factor of 0 is known to come after at most `longest` steps, and that is few, the reach
-    of each step is doubled instead until it is long enough.
     """
     n = value.shape[0]
     if n <= 1:
         return value.clone()
-    longest = n if longest is None else min(longest, n)
-    if longest <= _BLOCK:
-        return _doubled(factor, value, longest)
-    factors, values = _blocks(factor), _blocks(value)
+    padding = (0, -n % _BLOCK)
+    blocks = [torch.nn.functional.pad(x, padding).view(-1, _BLOCK) for x in (factor, value)]
+    factors, values = _within_blocks(*blocks)
+    if values.shape[0] > 1:
+        carried = reverse_scan(factors[:, 0], values[:, 0])
+        values[:-1].addcmul_(factors[:-1], carried[1:, None])
+    return values.reshape(-1)[:n]
+
+
+def _within_blocks(factors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """[blocks, 32] twice: the weight of what comes behind the block, and the scan inside it."""
+    # With a step of all blocks in one row, each operation runs over adjacent memory.
+    factors, values = factors.t().contiguous(), values.t().contiguous()
     through, made = factors.unbind(0), values.unbind(0)
-    for step in range(_BLOCK - 2, -1, -1):
+    for step in range(factors.shape[0] - 2, -1, -1):
         made[step].addcmul_(through[step], made[step + 1])
         through[step].mul_(through[step + 1])
-    if values.shape[1] > 1:
-        carried = reverse_scan(through[0], made[0])
-        values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
-    return values.t().reshape(-1)[:n]
-
-
-def _blocks(steps: Tensor) -> Tensor:
-    """[32, blocks]: a block of steps in each column, zeros behind the last step."""
-    padded = torch.nn.functional.pad(steps, (0, -steps.shape[0] % _BLOCK))
-    return padded.view(-1, _BLOCK).t().contiguous()
-
-
-def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:
-    """`reverse_scan` by doubling: y_i holds `reach` steps, then twice as many."""
-    reach = 1
-    while reach < longest:
-        more = torch.addcmul(value[:-reach], factor[:-reach], value[reach:])
-        value = torch.cat([more, value[-reach:]])
-        if 2 * reach < longest:
-            factor = torch.cat([factor[:-reach] * factor[reach:], factor[-reach:]])
-        reach *= 2
-    return value.clone() if reach == 1 else value
+    return factors.t(), values.t()

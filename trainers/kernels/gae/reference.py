@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import Steps, next_steps, reverse_scan
+from turngym.trainers.kernels.discounted_return.reference import (
+    Steps,
+    Table,
+    next_steps,
+    reverse_scan,
+    steady_scan,
+)
 
 __all__ = ["Advantages", "gae"]
 
@@ -34,7 +40,7 @@ def gae(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Advantages:
     """A_i = d_i + (discount smoothing)^dt A_next with d_i = r_i + discount^dt V_next - V_i.
 
@@ -51,20 +57,28 @@ def gae(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
-        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
-            then scanned without blocks.
+        table: where the caller knows it; short rows are then one small matrix product.
     """
+    if mask is None and time is None:
+        delta = _steady_errors(rewards.float(), values.float(), row, discount)
+        advantage = steady_scan(delta, row, discount * smoothing, table)
+        return Advantages(advantage=advantage, returns=advantage + values)
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
     delta = _errors(steps, steps.inside(rewards), own_value, discount)
-    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
+    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta))
     return Advantages(advantage=advantage, returns=advantage + own_value)
+
+
+def _steady_errors(rewards: Tensor, values: Tensor, row: Tensor, discount: float) -> Tensor:
+    """[n] d_i = r_i + discount V_next - V_i, where every step exists and takes one unit."""
+    goes_on = row[1:] == row[:-1]
+    errors = rewards - values
+    errors[:-1].add_(torch.where(goes_on, values[1:], 0), alpha=discount)
+    return errors
 
 
 def _errors(steps: Steps, rewards: Tensor, values: Tensor, discount: float) -> Tensor:
     """[n] d_i = r_i + discount^dt V_next - V_i, 0 outside the mask."""
-    errors, factor = rewards - values, steps.factor(discount)
-    if steps.mask is None:
-        errors[:-1].addcmul_(factor[:-1], values[1:])
-        return errors
-    return torch.addcmul(errors, factor, steps.ahead(values)).masked_fill(~steps.mask, 0)
+    errors = torch.addcmul(rewards - values, steps.factor(discount), steps.ahead(values))
+    return errors if steps.mask is None else errors.masked_fill(~steps.mask, 0)
