@@ -196,8 +196,8 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[K] float32 weighted turn rewards, the outcome added on each last turn."""
-    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0).mul_(turn_reward_weight)
-    rewards += of_turn(batch, batch.outcome).masked_fill_(~last_turn(batch), 0)
+    rewards = _known_rewards(batch, turn_reward_weight)
+    rewards += of_turn(batch, batch.outcome) * last_turn(batch)
     return rewards.masked_fill_(~batch.turn_mask, 0)
 
 
@@ -205,9 +205,14 @@ def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[B] float32 outcome plus the weighted sum of turn rewards."""
     if turn_reward_weight == 0:
         return batch.outcome
-    rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0)
-    sums = segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories)
-    return batch.outcome + turn_reward_weight * sums
+    rewards = _known_rewards(batch, turn_reward_weight)
+    return segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories).add_(batch.outcome)
+
+
+def _known_rewards(batch: TurnBatch, weight: float) -> Tensor:
+    """[K] float32 weighted turn rewards, 0 where there is none."""
+    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0)
+    return rewards if weight == 1 else rewards.mul_(weight)
 
 
 def turn_table(batch: TurnBatch) -> Table:

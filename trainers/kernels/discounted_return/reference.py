@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Steps", "Table", "discounted_return", "next_steps", "reverse_scan", "steady_scan"]
+__all__ = [
+    "Steps",
+    "Table",
+    "discounted_return",
+    "next_steps",
+    "reverse_scan",
+    "row_ends",
+    "steady_scan",
+]
 
 _BLOCK = 32
 
@@ -107,18 +115,30 @@ def _padded(values: Tensor, value: float | bool) -> Tensor:
     return torch.cat([values, values.new_full((1,), value)])
 
 
-def steady_scan(value: Tensor, row: Tensor, factor: float, table: Table | None = None) -> Tensor:
+def steady_scan(
+    value: Tensor,
+    row: Tensor,
+    factor: float,
+    table: Table | None = None,
+    ends: Tensor | None = None,
+) -> Tensor:
     """[n] float32 y_i = value_i + factor y_{i+1} inside each row; arguments as `discounted_return`.
 
-    Matrix products in float64, which no setting for float32 products reaches.
+    Matrix products in float64, which no setting for float32 products reaches. `ends` are the last
+    steps of all rows but the last, where the caller has them.
     """
     if table is not None and table.longest <= _BLOCK:
         return _padded_scan(value, factor, table).float()
     if value.device.type == "cpu":
-        ends = (row[1:] != row[:-1]).nonzero().squeeze(1)
-        if 2 * _BLOCK * ends.shape[0] < value.shape[0]:
+        ends = row_ends(row) if ends is None else ends
+        if _BLOCK * ends.shape[0] < value.shape[0]:
             return _blocked_scan(value, ends, factor).float()
     return reverse_scan(next_steps(row).factor(factor), value.float())
+
+
+def row_ends(row: Tensor) -> Tensor:
+    """[rows - 1] int64 the last step of each row but the last."""
+    return (row[1:] != row[:-1]).nonzero().squeeze(1)
 
 
 def _padded_scan(value: Tensor, factor: float, table: Table) -> Tensor:
@@ -133,15 +153,19 @@ def _padded_scan(value: Tensor, factor: float, table: Table) -> Tensor:
 def _blocked_scan(value: Tensor, ends: Tensor, factor: float) -> Tensor:
     """[n] float64: blocks of 32 steps times a triangle of powers, then what flows between blocks.
 
-    The few blocks that hold one of `ends`, the last steps of rows, are made step by step.
+    The few blocks that hold one of `ends` are made step by step.
     """
     n = value.shape[0]
-    values = torch.nn.functional.pad(value.double(), (0, -n % _BLOCK)).view(-1, _BLOCK)
+    flat = value.new_empty(n + -n % _BLOCK, dtype=torch.float64)
+    flat[:n] = value
+    flat[n:] = 0
+    values = flat.view(-1, _BLOCK)
     made = values @ _powers(factor, _BLOCK, value.device)
     broken, number = torch.unique_consecutive(ends // _BLOCK, return_inverse=True)
     through = values.new_full((broken.shape[0], _BLOCK), factor)
     through[number, ends % _BLOCK] = 0
-    through, made[broken] = _within_blocks(through, values[broken])
+    through, anew = (blocks.t() for blocks in _within_blocks(through, values[broken]))
+    made[broken] = anew
 
     whole = values.new_full((made.shape[0],), factor**_BLOCK).index_fill_(0, broken, 0)
     carried = _padded(reverse_scan(whole, made[:, 0])[1:], 0)
@@ -167,21 +191,34 @@ def reverse_scan(factor: Tensor, value: Tensor) -> Tensor:
     n = value.shape[0]
     if n <= 1:
         return value.clone()
+    if n <= _BLOCK and value.device.type == "cpu":
+        return _step_by_step(factor, value)
     padding = (0, -n % _BLOCK)
-    blocks = [torch.nn.functional.pad(x, padding).view(-1, _BLOCK) for x in (factor, value)]
-    factors, values = _within_blocks(*blocks)
-    if values.shape[0] > 1:
-        carried = reverse_scan(factors[:, 0], values[:, 0])
-        values[:-1].addcmul_(factors[:-1], carried[1:, None])
-    return values.reshape(-1)[:n]
+    factors, values = (
+        torch.nn.functional.pad(steps, padding).view(-1, _BLOCK) for steps in (factor, value)
+    )
+    through, made = _within_blocks(factors, values)
+    if made.shape[1] > 1:
+        carried = reverse_scan(through[0], made[0])
+        made[:, :-1].addcmul_(through[:, :-1], carried[1:])
+    return made.t().reshape(-1)[:n]
 
 
 def _within_blocks(factors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """[blocks, 32] twice: the weight of what comes behind the block, and the scan inside it."""
+    """[32, blocks] twice from [blocks, 32]: the weight of what comes behind, and the scan inside."""
     # With a step of all blocks in one row, each operation runs over adjacent memory.
     factors, values = factors.t().contiguous(), values.t().contiguous()
     through, made = factors.unbind(0), values.unbind(0)
     for step in range(factors.shape[0] - 2, -1, -1):
         made[step].addcmul_(through[step], made[step + 1])
         through[step].mul_(through[step + 1])
-    return factors.t(), values.t()
+    return factors, values
+
+
+def _step_by_step(factor: Tensor, value: Tensor) -> Tensor:
+    """`reverse_scan` of a few steps in Python numbers, which cost less than calls."""
+    made, ahead = [], 0.0
+    for weight, own in zip(reversed(factor.tolist()), reversed(value.tolist()), strict=True):
+        ahead = own + weight * ahead
+        made.append(ahead)
+    return torch.tensor(made[::-1], dtype=value.dtype)

@@ -15,6 +15,7 @@ from turngym.trainers.kernels.discounted_return.reference import (
     Table,
     next_steps,
     reverse_scan,
+    row_ends,
     steady_scan,
 )
 
@@ -59,10 +60,8 @@ def gae(
             None: every step inside the mask takes one unit (token time).
         table: where the caller knows it; short rows are then one small matrix product.
     """
-    if mask is None and time is None:
-        delta = _steady_errors(rewards.float(), values.float(), row, discount)
-        advantage = steady_scan(delta, row, discount * smoothing, table)
-        return Advantages(advantage=advantage, returns=advantage + values)
+    if mask is None and time is None and rewards.device.type == "cpu":
+        return _steady(rewards.float(), values.float(), row, discount, smoothing, table)
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
     delta = _errors(steps, steps.inside(rewards), own_value, discount)
@@ -70,12 +69,22 @@ def gae(
     return Advantages(advantage=advantage, returns=advantage + own_value)
 
 
-def _steady_errors(rewards: Tensor, values: Tensor, row: Tensor, discount: float) -> Tensor:
-    """[n] d_i = r_i + discount V_next - V_i, where every step exists and takes one unit."""
-    goes_on = row[1:] == row[:-1]
+def _steady(
+    rewards: Tensor,
+    values: Tensor,
+    row: Tensor,
+    discount: float,
+    smoothing: float,
+    table: Table | None,
+) -> Advantages:
+    """Every step exists and takes one unit of time."""
+    ends = row_ends(row)
     errors = rewards - values
-    errors[:-1].add_(torch.where(goes_on, values[1:], 0), alpha=discount)
-    return errors
+    at_ends = errors.index_select(0, ends)
+    errors[:-1].add_(values[1:], alpha=discount)
+    errors.index_copy_(0, ends, at_ends)
+    advantage = steady_scan(errors, row, discount * smoothing, table, ends)
+    return Advantages(advantage=advantage, returns=advantage + values)
 
 
 def _errors(steps: Steps, rewards: Tensor, values: Tensor, discount: float) -> Tensor:
