@@ -139,7 +139,7 @@ class _Columns:
             traj_mask=torch.tensor([t.status.counts for t in trajectories], dtype=torch.bool),
             num_groups=len(groups),
             max_turns=int(counts.max()) if len(trajectories) else 0,
-        )
+        ).with_table()
 
 
 def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
@@ -180,6 +180,10 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
         traj_of_segment=new_traj[batch.traj_of_segment[segments]],
         cu_turns=_offsets(counts),
         max_turns=int(counts.max()) if counts.numel() else 0,
+        sampled=None,
+        traj_by_group=None,
+        cu_groups=None,
+        largest_group=0,
         token_columns=_columns(batch.token_columns, tokens),
         turn_columns=_columns(batch.turn_columns, turns),
         traj_columns=_columns(batch.traj_columns, trajs),

@@ -30,6 +30,7 @@ SIZE_OF_COLUMN: Mapping[str, str] = {
             "turn_status",
             "temperature",
             "policy_version",
+            "tokens_of_turn",
         ),
         "K",
     ),
@@ -93,6 +94,16 @@ class TurnBatch:
     num_groups: int
     max_turns: int
     """Longest trajectory in turns."""
+    tokens_of_turn: Tensor | None = None
+    """[K] int64 sampled tokens. This and the next four are the batch's table (`with_table`)."""
+    sampled: Tensor | None = None
+    """[tokens with turn_of_token >= 0] int64: where they lie."""
+    traj_by_group: Tensor | None = None
+    """[B] int64 trajectories, group after group."""
+    cu_groups: Tensor | None = None
+    """[G+1] int64 offsets into traj_by_group."""
+    largest_group: int = 0
+    """Trajectories in the largest group; 0 without a table."""
     token_columns: Mapping[str, Tensor] = field(default_factory=dict)
     """Signal columns [N]."""
     turn_columns: Mapping[str, Tensor] = field(default_factory=dict)
@@ -157,6 +168,21 @@ class TurnBatch:
             traj_columns={**self.traj_columns, **(traj or {})},
         )
 
+    def with_table(self) -> TurnBatch:
+        """A batch that knows the tokens of each turn and the trajectories of each group.
+
+        Kernels then need not find them out. Made where batches are: on a GPU it would wait.
+        """
+        sizes = torch.bincount(self.group_of_traj, minlength=self.num_groups)
+        return replace(
+            self,
+            tokens_of_turn=torch.bincount(self.turn_of_token + 1, minlength=self.num_turns + 1)[1:],
+            sampled=(self.turn_of_token >= 0).nonzero().squeeze(1),
+            traj_by_group=torch.argsort(self.group_of_traj, stable=True),
+            cu_groups=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+            largest_group=int(sizes.max()) if self.num_groups else 0,
+        )
+
     def validate(self) -> None:
         """Check lengths, types, ranges and offsets.
 
@@ -184,6 +210,15 @@ class TurnBatch:
         longest = int(counts.max()) if counts.numel() else 0
         if longest != self.max_turns:
             raise ValueError(f"max_turns is {self.max_turns}, the longest trajectory has {longest}")
+        if self.traj_by_group is not None:
+            self._check_table()
+
+    def _check_table(self) -> None:
+        fresh = self.with_table()
+        for name in ("tokens_of_turn", "sampled", "traj_by_group", "cu_groups", "largest_group"):
+            given, made = getattr(self, name), getattr(fresh, name)
+            if given != made if isinstance(made, int) else not torch.equal(given, made):
+                raise ValueError(f"{name} is of other groups or tokens: call with_table() last")
 
     def _check_lengths(self) -> None:
         sizes = {"N": self.num_tokens, "K": self.num_turns, "B": self.num_trajectories}

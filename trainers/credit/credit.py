@@ -28,6 +28,7 @@ from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.turn_credit import TurnPlan, may_fuse, turn_credit
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -80,6 +81,7 @@ class Need:
 
 
 Needs = tuple[Need, ...] | Callable[[C], tuple[Need, ...]]
+Plan = Callable[[C], TurnPlan | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class CreditMethod(Generic[C]):
     function: Callable[[TurnBatch, C], Credit]
     config: type[C]
     declared: Needs[C]
+    plan: Plan[C] | None = None
+    """The same as data, for kernels that run all of it at once."""
 
     def __call__(self, batch: TurnBatch, config: C | None = None) -> Credit:
         """The credit of every turn; without `config` the defaults hold.
@@ -100,8 +104,10 @@ class CreditMethod(Generic[C]):
         config = self.config() if config is None else config
         for need in self.needs(config):
             column(batch, need, self.name)
+        plan = self.plan(config) if self.plan is not None and may_fuse(batch) else None
         with torch.no_grad():
-            return self.function(batch, config)
+            fused = None if plan is None else turn_credit(batch, plan)
+            return self.function(batch, config) if fused is None else fused
 
     def needs(self, config: C) -> tuple[Need, ...]:
         """The columns that the method reads under these settings."""
@@ -120,13 +126,14 @@ CREDITS: Registry[CreditMethod[Any]] = Registry("credit method")
 
 
 def credit(
-    name: str, needs: Needs[C] = ()
+    name: str, needs: Needs[C] = (), plan: Plan[C] | None = None
 ) -> Callable[[Callable[[TurnBatch, C], Credit]], CreditMethod[C]]:
     """Decorator that makes `f(batch, config) -> Credit` a registered method.
 
     Args:
         name: in the registry.
         needs: signal columns, or a function of the config that gives them.
+        plan: the same as data, for one launch on a GPU; gives None where the settings have no plan.
 
     Raises:
         TypeError: the annotation of `config` is no subclass of Config.
@@ -139,7 +146,9 @@ def credit(
                 f"credit method {name!r}: annotate the argument `config` with its Config class, "
                 f"got {kind!r}"
             )
-        method: CreditMethod[C] = CreditMethod(name, function, typing.cast(type[C], kind), needs)
+        method: CreditMethod[C] = CreditMethod(
+            name, function, typing.cast(type[C], kind), needs, plan
+        )
         CREDITS.add(name, method)
         return method
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from turngym.config import Config
 from turngym.trainers.credit.credit import credit, finish, step_rewards, turn_return
 from turngym.trainers.credit.tokens import (
+    WHITEN,
     TokenView,
     end_rewards,
     token_credit,
@@ -30,6 +31,7 @@ from turngym.trainers.credit.tokens import (
     whiten_turns,
 )
 from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["ReinforcePpConfig", "reinforce_pp"]
@@ -44,7 +46,21 @@ class ReinforcePpConfig(Config):
     turn_reward_weight: float = 0.0
 
 
-@credit("reinforce_pp")
+def _plan(config: ReinforcePpConfig) -> TurnPlan | None:
+    if config.gamma != 1:
+        return None  # every token has a return of its own
+    return TurnPlan(
+        column="turn_rewards",
+        weight=config.turn_reward_weight,
+        known="reward_mask",
+        outcome_last=True,
+        gamma=1.0,
+        own=0.0,
+        wide=Norm(name="batch", rule=WHITEN, scope="batch", share="tokens"),
+    )
+
+
+@credit("reinforce_pp", plan=_plan)
 def reinforce_pp(batch: TurnBatch, config: ReinforcePpConfig) -> Credit:
     """Whitened returns, per turn where gamma is 1, else per token."""
     if config.gamma == 1:
