@@ -64,7 +64,7 @@ class TokenView:
         """[N] from [n], 0 where there is no row; `rows` are 0 outside the mask."""
         if self.place is None:
             return rows
-        return rows.new_zeros(self.num_tokens).index_copy_(0, self.place, rows)
+        return rows.new_zeros(self.num_tokens).scatter_(0, self.place, rows)
 
     def of_turn(self, per_turn: Tensor) -> Tensor:
         """[n] the value of each row's turn, from [K]."""

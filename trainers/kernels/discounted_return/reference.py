@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,8 +138,9 @@ def steady_scan(
 
 
 def row_ends(row: Tensor) -> Tensor:
-    """[rows - 1] int64 the last step of each row but the last."""
-    return (row[1:] != row[:-1]).nonzero().squeeze(1)
+    """[rows - 1] int64 the last step of each row but the last; on the CPU."""
+    # NumPy finds few among many twice as fast.
+    return torch.from_numpy(np.flatnonzero((row[1:] != row[:-1]).numpy()))
 
 
 def _padded_scan(value: Tensor, factor: float, table: Table) -> Tensor:
