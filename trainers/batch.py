@@ -180,6 +180,7 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
         traj_of_segment=new_traj[batch.traj_of_segment[segments]],
         cu_turns=_offsets(counts),
         max_turns=int(counts.max()) if counts.numel() else 0,
+        sampled=None,
         traj_by_group=None,
         cu_groups=None,
         largest_group=0,

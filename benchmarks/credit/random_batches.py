@@ -64,7 +64,8 @@ def random_batch(
         num_groups=-(-num_trajectories // GROUP),
         max_turns=int(lengths.max()),
     )
-    return replace(batch, token_columns={"values": torch.randn(num_tokens, generator=draw)})
+    values = torch.randn(num_tokens, generator=draw)
+    return replace(batch.with_table(), token_columns={"values": values})
 
 
 def padded(batch: TurnBatch, column: torch.Tensor) -> torch.Tensor:

@@ -24,11 +24,11 @@ from torch import Tensor
 from turngym.config import Config, parse
 from turngym.errors import UsageError
 from turngym.registry import Registry
-from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
-from turngym.trainers.kernels.turn_credit import TurnPlan, turn_credit
+from turngym.trainers.kernels.turn_credit import TurnPlan, may_fuse, turn_credit
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "step_rewards",
     "turn_position_key",
     "turn_return",
+    "turn_table",
 ]
 
 C = TypeVar("C", bound=Config)
@@ -103,7 +104,7 @@ class CreditMethod(Generic[C]):
         config = self.config() if config is None else config
         for need in self.needs(config):
             column(batch, need, self.name)
-        plan = None if self.plan is None else self.plan(config)
+        plan = self.plan(config) if self.plan is not None and may_fuse(batch) else None
         with torch.no_grad():
             fused = None if plan is None else turn_credit(batch, plan)
             return self.function(batch, config) if fused is None else fused
@@ -204,8 +205,8 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[K] float32 weighted turn rewards, the outcome added on each last turn."""
-    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0).mul_(turn_reward_weight)
-    rewards += of_turn(batch, batch.outcome).masked_fill_(~last_turn(batch), 0)
+    rewards = _known_rewards(batch, turn_reward_weight)
+    rewards += of_turn(batch, batch.outcome) * last_turn(batch)
     return rewards.masked_fill_(~batch.turn_mask, 0)
 
 
@@ -213,14 +214,26 @@ def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[B] float32 outcome plus the weighted sum of turn rewards."""
     if turn_reward_weight == 0:
         return batch.outcome
-    rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0)
-    sums = segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories)
-    return batch.outcome + turn_reward_weight * sums
+    rewards = _known_rewards(batch, turn_reward_weight)
+    return segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories).add_(batch.outcome)
+
+
+def _known_rewards(batch: TurnBatch, weight: float) -> Tensor:
+    """[K] float32 weighted turn rewards, 0 where there is none."""
+    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0)
+    return rewards if weight == 1 else rewards.mul_(weight)
+
+
+def turn_table(batch: TurnBatch) -> Table:
+    """The turns as rows of a padded table, for the kernels that run over them."""
+    longest = batch.max_turns
+    place = batch.traj_of_turn * longest + batch.turn_index
+    return Table(place=place, rows=batch.num_trajectories, longest=longest)
 
 
 def turn_return(batch: TurnBatch, rewards: Tensor, gamma: float) -> Tensor:
     """[K] float32 discounted sum of `rewards` [K] from each turn to its trajectory's end."""
-    return discounted_return(rewards, batch.traj_of_turn, gamma, longest=batch.max_turns)
+    return discounted_return(rewards, batch.traj_of_turn, gamma, table=turn_table(batch))
 
 
 def leave_one_out(

@@ -53,7 +53,6 @@ def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
         config.gamma_turn,
         config.lam_turn,
         mask=view.counts > 0,
-        longest=batch.max_turns,
     )
     target = view.on_last(high.returns)
     low = gae(target, values, view.turn, config.gamma, config.lam, mask=view.mask)

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import Need, column, credit, finish, step_rewards
+from turngym.trainers.credit.credit import Need, column, credit, finish, step_rewards, turn_table
 from turngym.trainers.credit.tokens import whiten_turns, whitening
 from turngym.trainers.kernels.gae import Advantages, gae
 from turngym.trainers.kernels.turn_credit import TurnPlan
@@ -71,5 +71,4 @@ def turn_gae(batch: TurnBatch, rewards: Tensor, gamma: float, lam: float) -> Adv
         UsageError: the batch has no turn values.
     """
     values = torch.where(batch.turn_mask, column(batch, TURN_VALUES), 0)
-    row, longest = batch.traj_of_turn, batch.max_turns
-    return gae(rewards, values, row, gamma, lam, longest=longest)
+    return gae(rewards, values, batch.traj_of_turn, gamma, lam, table=turn_table(batch))

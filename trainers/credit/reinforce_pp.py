@@ -81,7 +81,6 @@ def _returns(batch: TurnBatch, view: TokenView, config: ReinforcePpConfig) -> Te
         batch.traj_of_turn,
         config.gamma,
         time=so_far,
-        longest=batch.max_turns,
     )
     left = view.of_turn(so_far.int()).sub_(view.places())
     # exp is four times faster than a power; what is lost is less than the rounding of the last.

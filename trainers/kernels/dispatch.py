@@ -44,8 +44,10 @@ def backend() -> str:
     return choice
 
 
-def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
+def dispatched(reference: Callable[P, R], cpu: Callable[P, R] | None = None) -> Callable[P, R]:
     """`reference`, replaced at each call by the Triton form where that is the one to run.
+
+    `cpu` is a faster form for the CPU, where there is one; `auto` takes it.
 
     In `auto` the reference also runs where there is no Triton form, where the package `triton` is
     not installed, and for float64, which no kernel computes in.
@@ -59,6 +61,8 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(reference)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if cpu is not None and _on_cpu(args) and backend() == "auto":
+            return cpu(*args, **kwargs)
         form = form_to_run(module, reference.__name__, (*args, *kwargs.values()))
         result: R = (form or reference)(*args, **kwargs)
         return result
@@ -79,6 +83,10 @@ def form_to_run(module: str, name: str, arguments: Iterable[Any]) -> Callable[..
     if form is None and choice == "triton":
         raise _no_triton_form(module, name)
     return form
+
+
+def _on_cpu(arguments: tuple[Any, ...]) -> bool:
+    return isinstance(arguments[0], Tensor) and arguments[0].is_cpu
 
 
 def _on_gpu(arguments: Iterable[Any]) -> bool:

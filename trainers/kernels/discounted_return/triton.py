@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import next_steps
+from turngym.trainers.kernels.discounted_return.reference import Table, next_steps
 
 __all__ = [
     "BLOCK",
@@ -99,8 +99,8 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Tensor:
-    """`reference.discounted_return`; `longest` changes nothing here."""
+    """`reference.discounted_return`; `table` changes nothing here."""
     steps = next_steps(row, mask, time)
     return steps.inside(reverse_scan(steps.factor(discount), steps.inside(rewards)))

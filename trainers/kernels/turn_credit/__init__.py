@@ -1,12 +1,17 @@
 """A whole turn-level credit method in at most three launches."""
 
-from turngym.trainers.kernels.dispatch import form_to_run
+from turngym.trainers.kernels.dispatch import backend, form_to_run
 from turngym.trainers.kernels.turn_credit.plan import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
-__all__ = ["Norm", "TurnPlan", "turn_credit"]
+__all__ = ["Norm", "TurnPlan", "may_fuse", "turn_credit"]
 
 _LAUNCH = f"{__name__}.launch"
+
+
+def may_fuse(batch: TurnBatch) -> bool:
+    """Whether a plan for the batch is worth making."""
+    return batch.outcome.is_cuda or backend() == "triton"
 
 
 def turn_credit(batch: TurnBatch, plan: TurnPlan) -> Credit | None:
