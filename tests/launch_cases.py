@@ -1,4 +1,4 @@
-"""Run by test_turn_credit.py in its own process: device launches of every credit method."""
+"""Run by test_fused_credit.py in its own process: device launches of every credit method."""
 
 import pytest
 import torch
@@ -7,22 +7,21 @@ from credit_cases import BOTH, VARIANTS, batch_of
 from launches import HostWaits, counted_launches
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.kernels.dispatch import VARIABLE
+from turngym.trainers.kernels.token_credit import launch as token_launch
 
 AT_MOST = 3
 BY_TORCH = [("raft", {}), ("igpo", {"norm": "joint"})]
 """No plan: torch operators between the kernels."""
-PER_TOKEN = ("gae_bilevel", "gae_token")
 
 
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, "triton")
+    monkeypatch.setattr(token_launch, "BLOCK", 16)
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_the_turn_level_part_is_few_launches(name, options, monkeypatch):
-    if name in PER_TOKEN or "gamma" in options and name == "reinforce_pp":
-        pytest.skip("its credit is per token")
+def test_credit_is_few_launches(name, options, monkeypatch):
     method = CREDITS[name]
     batch, config = batch_of(BOTH).with_table(), method.parse(options)
     with counted_launches(monkeypatch) as found:

@@ -11,7 +11,7 @@ from turngym.trainers.batch import take
 
 triton = pytest.importorskip("triton", reason="the kernels extra is not installed")
 
-CASES = ("turn_credit_cases.py", "launch_cases.py")
+CASES = ("fused_credit_cases.py", "launch_cases.py")
 
 
 @pytest.mark.parametrize("cases", CASES)
@@ -46,7 +46,20 @@ def test_the_table_of_a_batch():
     assert batch.cu_groups is not None and batch.cu_groups.tolist() == [0, 1, 3]
     assert batch.tokens_of_turn is not None and batch.tokens_of_turn.tolist() == [2] * 6
     assert batch.largest_group == 2
+    assert batch.cu_traj_tokens is not None and batch.cu_traj_tokens.tolist() == [0, 6, 9, 18]
     batch.validate()
+
+
+def test_the_table_of_a_trajectory_of_two_segments_and_one_without_tokens():
+    """Its segments lie side by side, the silent one between takes no room."""
+    rows = [Traj(group=0, rewards=r, tokens=[1] * len(r)) for r in ([1.0, 2.0], [], [3.0])]
+    batch = make_batch(rows, gap=2)
+    cut = replace(
+        batch,
+        cu_tokens=torch.tensor([0, 3, 6, 9]),
+        traj_of_segment=torch.tensor([0, 0, 2]),
+    ).with_table()
+    assert cut.cu_traj_tokens is not None and cut.cu_traj_tokens.tolist() == [0, 6, 6, 9]
 
 
 def test_a_stale_table_is_refused():

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
@@ -19,9 +20,8 @@ from triton.runtime.jit import JITFunction
 from aot import REGISTERS_PER_BLOCK, SHARED_MEMORY_BYTES, Needs, needs_of
 from credit_cases import VARIANTS, big_batch
 from turngym.trainers.credit import CREDITS
+from turngym.trainers.credit.credit import fused_credit
 from turngym.trainers.kernels.dispatch import VARIABLE
-from turngym.trainers.kernels.turn_credit import turn_credit
-from turngym.trainers.kernels.turn_credit.launch import tile_of
 
 ARCH = int(os.environ["TURNGYM_ARCH"])
 EVERYTHING = os.environ.get("TURNGYM_AOT_EVERYTHING") == "1"
@@ -60,12 +60,10 @@ def test_no_spills(name, options, shape, compiled):
     plan = None if method.plan is None else method.plan(method.parse(options))
     members, turns = SHAPES[shape]
     batch = big_batch(2 * members, turns)
-    batch = replace(batch, group_of_traj=batch.group_of_traj * 0, num_groups=2)
-    batch.group_of_traj[members:] = 1
-    batch = batch.with_table()
-    if plan is None or tile_of(batch, plan) is None:
+    groups = torch.arange(2 * members) // members
+    batch = replace(batch, group_of_traj=groups, num_groups=2).with_table()
+    if plan is None or fused_credit(batch, plan) is None:
         pytest.skip("left to the torch form")
-    turn_credit(batch, plan)
     assert 1 <= len(compiled) <= 2
     for kernel, warps, needs in compiled:
         assert needs.spills == needs.stack_bytes == 0, (kernel, needs)

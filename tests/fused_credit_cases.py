@@ -1,4 +1,4 @@
-"""Run by test_turn_credit.py in its own process: plans through their kernels against torch forms."""
+"""Run by test_fused_credit.py in its own process: plans through their kernels against torch forms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from batches import Traj
 from credit_cases import TURN_COLUMNS, VARIANTS, batch_of, big_batch, trajectories
 from guarded import guarded_allocations
 from turngym.trainers.credit import CREDITS
+from turngym.trainers.credit.credit import fused_credit
 from turngym.trainers.kernels.dispatch import VARIABLE
 from turngym.trainers.kernels.testing import assert_close
-from turngym.trainers.kernels.turn_credit import launch, turn_credit
+from turngym.trainers.kernels.token_credit import launch as token_launch
+from turngym.trainers.kernels.turn_credit import launch
 from turngym.trainers.types import Credit, TurnBatch
 
 DEVICE = os.environ["TURNGYM_PARITY_DEVICE"]
-EXAMPLES = int(os.environ.get("TURNGYM_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("TURNGYM_EXAMPLES", "10"))
 
 MORE = [
     ("grpo", {"preset": "dr_grpo", "turn_reward_weight": 0.5, "singleton": "raw"}),
@@ -39,6 +41,11 @@ MORE = [
     ("oprl", {"singleton": "drop"}),
     ("oprl", {"normalize": "leave_one_out", "step_rows": "first", "singleton": "raw"}),
     ("gigpo", {"singleton": "drop", "omega": 0.5, "turn_reward_weight": 0.5}),
+    ("gae_token", {"gamma": 0.9, "lam": 0.8, "turn_reward_weight": 0.5, "whiten": False}),
+    ("gae_token", {"time": "turn", "gamma": 0.9, "lam": 0.7}),
+    ("gae_token", {"time": "turn", "gamma": 0.0}),
+    ("gae_bilevel", {"gamma": 0.9, "lam": 0.8, "lam_turn": 0.6, "whiten": False}),
+    ("reinforce_pp", {"gamma": 0.5, "turn_reward_weight": 0.5}),
     ("gae_turn", {"whiten": False, "turn_reward_weight": 0.5}),
     ("spa", {"grounding_offset": -1.0, "progress_weight": 0.5, "whiten": False}),
 ]
@@ -57,6 +64,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(launch, "BLOCK", 16)
     monkeypatch.setattr(launch, "SHARED_TILE", 8)
+    monkeypatch.setattr(token_launch, "BLOCK", 8)
 
 
 def turn_column(values: Tensor, mask: Tensor) -> Tensor:
@@ -69,11 +77,13 @@ def poisoned(batch: TurnBatch) -> TurnBatch:
     gains = columns["info_gain_mask"]
     hidden = {n: turn_column(c, there) for n, c in columns.items() if n != "info_gain_mask"}
     hidden["info_gain"] = turn_column(columns["info_gain"], there & gains)
+    sampled = there[batch.turn_of_token.clamp(min=0)] & (batch.turn_of_token >= 0)
+    values = torch.where(sampled, batch.token_columns["values"], math.nan)
     return replace(
         batch,
         outcome=torch.where(batch.traj_mask, batch.outcome, math.nan),
         turn_rewards=turn_column(batch.turn_rewards, there & batch.reward_mask),
-    ).with_columns(turn=hidden)
+    ).with_columns(turn=hidden, token={"values": values})
 
 
 def drawn(seed: int, lengths: list[int], groups: list[int]) -> TurnBatch:
@@ -90,7 +100,7 @@ def drawn(seed: int, lengths: list[int], groups: list[int]) -> TurnBatch:
             group=group,
             rewards=[None if value == 1 else value for value in few(length)],
             outcome=few(1)[0],
-            tokens=[1 + int(value > 0) for value in few(length)],
+            tokens=[int(3 * abs(value)) for value in few(length)],
             exchange=sorted(int(abs(value)) for value in few(length)),
             anchor=[int(2 * value) for value in few(length)],
             counts=few(1)[0] > -1,
@@ -104,8 +114,7 @@ def drawn(seed: int, lengths: list[int], groups: list[int]) -> TurnBatch:
 
 
 SHAPES = {
-    "ragged": ([3, 1, 4, 2, 3, 0, 2], [0, 0, 1, 0, 1, 2, 3]),
-    "mixed up": ([2, 3, 1, 4, 2, 4], [2, 0, 1, 0, 0, 1]),
+    "ragged": ([3, 1, 4, 2, 3, 0, 2], [1, 0, 0, 1, 0, 3, 2]),
     "one turn": ([1], [0]),
     "a full tile": ([4] * 4, [0] * 4),
 }
@@ -121,7 +130,7 @@ def both(name: str, options: dict[str, object], batch: TurnBatch) -> tuple[Credi
     batch = batch.to(DEVICE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, "triton")
-        made = turn_credit(batch, plan)
+        made = fused_credit(batch, plan)
         patch.setenv(VARIABLE, "reference")
         expected = method(batch, config)
     assert made is not None
@@ -161,23 +170,36 @@ def test_on_any_batch(case, trajs, masked):
         same(*both(*case, batch))
 
 
-@pytest.mark.parametrize("name", [name for name, options in PLANNED if not options])
+@pytest.mark.parametrize("name", ["mapo", "a2tgpo", "gigpo", "spa", "gae_token"])
 def test_bits_repeat_and_groups_may_come_in_any_order(name):
-    batch = drawn(3, *SHAPES["mixed up"])
-    renamed = replace(batch, group_of_traj=2 - batch.group_of_traj).with_table()
+    batch = drawn(3, *SHAPES["ragged"])
+    renamed = replace(batch, group_of_traj=3 - batch.group_of_traj).with_table()
     (first, _), (again, _), (other, _) = (both(name, {}, b) for b in (batch, batch, renamed))
-    for column in ("turn", "clip_scale", "returns"):
+    for column in ("turn", "token", "clip_scale", "returns"):
         one, same_again = getattr(first, column), getattr(again, column)
         assert one is None or torch.equal(one, same_again)
     assert_close(other.turn, first.turn, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["mapo", "a2tgpo", "gigpo", "gae_turn"])
+@pytest.mark.parametrize("name", ["mapo", "gigpo"])
 def test_a_wide_tile(name):
     """Sixteen members of up to fifty turns: several rows for every lane of a program."""
     lengths = [50, 33, 17, 1] if name == "gigpo" else [50, 33, 17, 1, *range(30, 42)]
     made, expected = both(name, {}, drawn(5, lengths, [0] * len(lengths)))
     same(made, expected)
+
+
+@pytest.mark.parametrize("name", ["gae_token", "gae_bilevel"])
+def test_long_turns_cross_blocks(name):
+    """Turns of up to 30 tokens in blocks of 8, and observations that fill a block."""
+    lengths = [
+        Traj(group=0, rewards=[0.5, None, 1.0], outcome=1.0, tokens=t) for t in ([30, 1, 9],)
+    ]
+    batch = batch_of([*lengths, Traj(group=0, rewards=[], outcome=2.0), *lengths], gap=9)
+    draw = torch.Generator().manual_seed(2)
+    values = torch.randn(batch.num_tokens, generator=draw)
+    batch = batch.with_columns(token={"values": values})
+    same(*both(name, {}, poisoned(batch).with_table()))
 
 
 def test_small_differences_of_large_returns_survive():
@@ -205,8 +227,11 @@ def plan_of(name: str):
 
 def test_a_batch_without_a_table_is_not_taken(monkeypatch):
     batch = drawn(1, *SHAPES["ragged"])
-    bare = replace(batch, tokens_of_turn=None, traj_by_group=None, cu_groups=None)
+    bare = replace(
+        batch, tokens_of_turn=None, traj_by_group=None, cu_groups=None, cu_traj_tokens=None
+    )
     assert launch.tile_of(bare, plan_of("mapo")) is None
+    assert token_launch.token_credit(bare, plan_of("gae_token")) is None
     monkeypatch.setenv(VARIABLE, "triton")
     assert_close(CREDITS["mapo"](bare).turn, CREDITS["mapo"](batch).turn)
 
