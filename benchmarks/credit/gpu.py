@@ -3,8 +3,8 @@
     PYTHONPATH=src python benchmarks/credit/gpu.py
 
 Measures the device first (copy bandwidth, bf16 matrix rate) and sets each figure beside what the
-device allows; checks equality before each timing. Peers take part where they are at hand (see
-gpu_peers.py) and are named where they are not. Results are written after each part to
+device allows; checks equality before each timing. Besides torch, Triton and NumPy it needs pydantic
+and gymnasium. Peers take part where they are at hand (gpu_peers.py) and are named where not. Results are written after each part to
 results/credit_gpu.json, so that an interrupted run keeps what it has. `--device cpu --small` runs
 everything once at tiny sizes, to see that the script is whole.
 """

@@ -1,11 +1,11 @@
 """Heads of others: verl's Triton one and Liger's. Each is found or named as absent, never skipped
 in silence.
 
-They are looked for among the installed packages and in a folder made by
+Of verl only the kernel is imported, which needs no more than torch and Triton: verl itself wants a
+cluster's worth of packages. A folder on the path is enough for both:
 
     pip install --no-deps --target build/peers verl==0.9.1 liger-kernel==0.8.5
-
-of which only the kernels are imported: verl itself would want a cluster's worth of packages.
+    PYTHONPATH=src:build/peers python benchmarks/credit/gpu.py
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-__all__ = ["FOLDER", "Head", "heads"]
-
-FOLDER = Path("build/peers")
-"""Where peers may lie, from the checkout's root."""
+__all__ = ["Head", "heads"]
 
 Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(hidden [M, H], head [V, H], targets [M]) -> [M] log-probabilities, differentiable."""
@@ -43,8 +40,6 @@ class Head:
 
 def heads() -> list[Head]:
     """All peers, present or not; `load` raises ImportError where one is not."""
-    if FOLDER.is_dir() and str(FOLDER.resolve()) not in sys.path:
-        sys.path.append(str(FOLDER.resolve()))
     return [
         Head(name="verl linear_cross_entropy (Triton)", target=1.5, load=_verl, needs_cuda=True),
         Head(name="Liger scaled cross entropy", target=1.0, load=lambda: _liger(False)),
