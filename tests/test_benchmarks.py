@@ -76,3 +76,17 @@ def test_the_gpu_script_reports_a_part_that_fails_and_goes_on(gpu, monkeypatch, 
 def test_the_gpu_script_says_that_there_is_no_gpu(gpu):
     with pytest.raises(SystemExit, match="figures stay open"):
         gpu.main([])
+
+
+def test_the_turn_level_benchmark_covers_every_plan(monkeypatch):
+    """Its batch has the columns, and each method is one that runs in few launches."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module("turn_level")
+    batch = module.turn_batch(16)
+    assert set(batch.cu_turns.diff().tolist()) == {20} and batch.largest_group == 8
+    for name, options in module.CASES:
+        config, plan = module.plan_of(name, options)
+        assert module.CREDITS[name].function(batch, config).turn.isfinite().all()
+        assert module.bytes_moved(batch, plan) > 16 * 20 * 4
+    others = {name for name, _ in importlib.import_module("gpu_methods").OTHERS}
+    assert {name for name, _ in module.CASES} | others == set(CREDITS)

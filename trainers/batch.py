@@ -186,6 +186,7 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
         sampled=None,
         traj_by_group=None,
         cu_groups=None,
+        cu_traj_tokens=None,
         largest_group=0,
         token_columns=_columns(batch.token_columns, tokens),
         turn_columns=_columns(batch.turn_columns, turns),

@@ -95,13 +95,15 @@ class TurnBatch:
     max_turns: int
     """Longest trajectory in turns."""
     tokens_of_turn: Tensor | None = None
-    """[K] int64 sampled tokens. This and the next four are the batch's table (`with_table`)."""
+    """[K] int64 sampled tokens. This and the next five are the batch's table (`with_table`)."""
     sampled: Tensor | None = None
     """[tokens with turn_of_token >= 0] int64: where they lie."""
     traj_by_group: Tensor | None = None
     """[B] int64 trajectories, group after group."""
     cu_groups: Tensor | None = None
     """[G+1] int64 offsets into traj_by_group."""
+    cu_traj_tokens: Tensor | None = None
+    """[B+1] int64 offsets of trajectories into tokens."""
     largest_group: int = 0
     """Trajectories in the largest group; 0 without a table."""
     token_columns: Mapping[str, Tensor] = field(default_factory=dict)
@@ -174,12 +176,14 @@ class TurnBatch:
         Kernels then need not find them out. Made where batches are: on a GPU it would wait.
         """
         sizes = torch.bincount(self.group_of_traj, minlength=self.num_groups)
+        trajs = torch.arange(self.num_trajectories + 1, device=self.device)
         return replace(
             self,
             tokens_of_turn=torch.bincount(self.turn_of_token + 1, minlength=self.num_turns + 1)[1:],
             sampled=(self.turn_of_token >= 0).nonzero().squeeze(1),
             traj_by_group=torch.argsort(self.group_of_traj, stable=True),
             cu_groups=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+            cu_traj_tokens=self.cu_tokens[torch.searchsorted(self.traj_of_segment, trajs)],
             largest_group=int(sizes.max()) if self.num_groups else 0,
         )
 
@@ -266,7 +270,14 @@ class TurnBatch:
 
     def _check_table(self) -> None:
         fresh = self.with_table()
-        for name in ("tokens_of_turn", "sampled", "traj_by_group", "cu_groups", "largest_group"):
+        for name in (
+            "tokens_of_turn",
+            "sampled",
+            "traj_by_group",
+            "cu_groups",
+            "cu_traj_tokens",
+            "largest_group",
+        ):
             given, made = getattr(self, name), getattr(fresh, name)
             if given != made if isinstance(made, int) else not torch.equal(given, made):
                 raise ValueError(f"{name} is of other groups or tokens: call with_table() last")

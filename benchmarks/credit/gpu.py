@@ -62,7 +62,7 @@ def _parts(device: Device, sizes: Sizes, limits: Limits) -> list[Part]:
         return rows, {"head": figures, "absent_peers": absent}
 
     def methods() -> tuple[list[Row], dict[str, Any]]:
-        made = gpu_methods.method_rows(device, sizes)
+        made = gpu_methods.method_rows(device, sizes, limits)
         return [], {"methods": gpu_methods.as_content(made)}
 
     def kernels() -> tuple[list[Row], dict[str, Any]]:

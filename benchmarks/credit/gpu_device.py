@@ -21,7 +21,8 @@ class Sizes:
     """How much of everything."""
 
     trajectories: int = 4096
-    turns: int = 20
+    episode_tokens: int = 1024
+    """Of the longest trajectory, for methods whose work is per token."""
     tokens: int = 2**25
     """Of the kernels that memory bounds: far more than a cache holds."""
     rows: int = 4096
@@ -38,7 +39,7 @@ class Sizes:
     """Of one measurement."""
 
 
-SMALL = Sizes(trajectories=16, turns=4, tokens=512, rows=4, scored=96, hidden=16, vocab=61,
+SMALL = Sizes(trajectories=16, episode_tokens=64, tokens=512, rows=4, scored=96, hidden=16, vocab=61,
               copied=2**10, square=32, budget_s=0.0)  # fmt: skip
 """Enough to see that everything runs."""
 

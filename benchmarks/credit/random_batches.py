@@ -13,14 +13,14 @@ STATES = 30
 
 
 def random_batch(
-    num_trajectories: int, max_tokens: int = 0, seed: int = 0, turns: tuple[int, int] = (4, 20)
+    num_trajectories: int, max_tokens: int = 0, seed: int = 0, *, shortest: int = 4
 ) -> TurnBatch:
     """Trajectories of up to `max_tokens` tokens, some 43 % of them sampled; 0: one token per turn.
 
     The turns of a group fall on 40 states, so that its members meet in them, as in GiGPO's setting.
     """
     draw = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(turns[0], turns[1] + 1, (num_trajectories,), generator=draw)
+    lengths = torch.randint(shortest, 21, (num_trajectories,), generator=draw)
     cu_turns = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     num_turns = int(cu_turns[-1])
     traj = torch.repeat_interleave(torch.arange(num_trajectories), lengths)
@@ -66,26 +66,6 @@ def random_batch(
     )
     values = torch.randn(num_tokens, generator=draw)
     return replace(batch.with_table(), token_columns={"values": values})
-
-
-def with_signals(num_trajectories: int, turns: int, max_tokens: int = 0) -> TurnBatch:
-    """Trajectories of `turns` turns each, with the columns that any method may need."""
-    batch = random_batch(num_trajectories, max_tokens or 4 * turns, turns=(turns, turns))
-    draw = torch.Generator().manual_seed(2)
-
-    def column() -> torch.Tensor:
-        return torch.randn(batch.num_turns, generator=draw)
-
-    has_gain = batch.turn_index < turns - 1
-    columns = {
-        "info_gain": torch.where(has_gain, column(), 0),
-        "info_gain_mask": has_gain,
-        "step_reward": column(),
-        "progress": column(),
-        "grounding": (column() > 0).float(),
-        "values": column(),
-    }
-    return replace(batch, success=batch.outcome > 0).with_columns(turn=columns)
 
 
 def padded(batch: TurnBatch, column: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,7 @@ from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.token_credit import TokenPlan, token_credit
 from turngym.trainers.kernels.turn_credit import TurnPlan, may_fuse, turn_credit
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -41,6 +42,7 @@ __all__ = [
     "counted",
     "credit",
     "finish",
+    "fused_credit",
     "group_of_turn",
     "last_turn",
     "leave_one_out",
@@ -81,7 +83,7 @@ class Need:
 
 
 Needs = tuple[Need, ...] | Callable[[C], tuple[Need, ...]]
-Plan = Callable[[C], TurnPlan | None]
+Plan = Callable[[C], TurnPlan | TokenPlan | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class CreditMethod(Generic[C]):
             column(batch, need, self.name)
         plan = self.plan(config) if self.plan is not None and may_fuse(batch) else None
         with torch.no_grad():
-            fused = None if plan is None else turn_credit(batch, plan)
+            fused = None if plan is None else fused_credit(batch, plan)
             return self.function(batch, config) if fused is None else fused
 
     def needs(self, config: C) -> tuple[Need, ...]:
@@ -120,6 +122,13 @@ class CreditMethod(Generic[C]):
             ConfigError: unknown key (with the closest match), wrong type, value out of range.
         """
         return parse(self.config, settings, source=f"credit method {self.name!r}")
+
+
+def fused_credit(batch: TurnBatch, plan: TurnPlan | TokenPlan) -> Credit | None:
+    """What `plan` says of the batch by its kernels; None where the torch form is to be run."""
+    if isinstance(plan, TurnPlan):
+        return turn_credit(batch, plan)
+    return token_credit(batch, plan)
 
 
 CREDITS: Registry[CreditMethod[Any]] = Registry("credit method")

@@ -29,8 +29,10 @@ from turngym.trainers.credit.tokens import (
     trained_tokens,
     whiten_tokens,
     whiten_turns,
+    whitening,
 )
 from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.token_credit import TokenPlan
 from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
@@ -46,9 +48,15 @@ class ReinforcePpConfig(Config):
     turn_reward_weight: float = 0.0
 
 
-def _plan(config: ReinforcePpConfig) -> TurnPlan | None:
+def _plan(config: ReinforcePpConfig) -> TurnPlan | TokenPlan:
     if config.gamma != 1:
-        return None  # every token has a return of its own
+        return TokenPlan(
+            gamma=config.gamma,
+            reward_weight=config.turn_reward_weight,
+            critic=False,
+            own=0.0,
+            wide=whitening(True),
+        )
     return TurnPlan(
         column="turn_rewards",
         weight=config.turn_reward_weight,

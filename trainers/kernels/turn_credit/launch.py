@@ -16,14 +16,23 @@ from turngym.trainers.kernels.turn_credit.plan import Norm, TurnPlan
 from turngym.trainers.kernels.turn_credit.triton import anchor_kernel, batch_kernel, group_kernel
 from turngym.trainers.types import Credit, TurnBatch
 
-__all__ = ["BLOCK", "LARGEST_MEETING", "LARGEST_TILE", "Tile", "tile_of", "turn_credit"]
+__all__ = [
+    "BLOCK",
+    "LARGEST_MEETING",
+    "LARGEST_TILE",
+    "Tile",
+    "add_over_batch",
+    "metrics_of",
+    "tile_of",
+    "turn_credit",
+]
 
 BLOCK = 1024
 """Turns, and parts of the batch, that a program of `batch_kernel` handles at a time."""
 LARGEST_TILE = 4096
 """Members times turns that the registers of a program hold."""
 LARGEST_MEETING = 1024
-"""The same where turns meet by anchor: that work is the square of it."""
+"""The same where keys are not columns of the tile: work then grows with the number of keys too."""
 SHARED_TILE = 256
 """Where groups do not matter, short trajectories share a program."""
 
@@ -51,10 +60,11 @@ def tile_of(batch: TurnBatch, plan: TurnPlan) -> Tile | None:
     else:
         members = max(SHARED_TILE // turns, 1)
         programs = triton.cdiv(batch.num_trajectories, members)
-    meets = plan.wide is not None and plan.wide.scope == "anchor"
+    scopes = [norm.scope for norm in plan.norms if norm is not None]
+    limit = LARGEST_MEETING if {"anchor", "exchange"} & set(scopes) else LARGEST_TILE
     if batch.num_turns == 0 or batch.traj_by_group is None:
         return None
-    if members * turns > (LARGEST_MEETING if meets else LARGEST_TILE):
+    if members * turns > limit:
         return None
     return Tile(programs=programs, members=members, turns=turns)
 
@@ -103,23 +113,39 @@ def turn_credit(batch: TurnBatch, plan: TurnPlan) -> Credit | None:
     )  # fmt: skip
     if wide is not None:
         assert unsettled is not None and used is not None
-        rest = (unsettled, used, turn, counts)
         if wide.scope == "anchor":
-            _by_anchor(batch, tile, wide, *rest)
+            _add_by_anchor(batch, tile, wide, unsettled, used, turn, counts)
         else:
-            grid = (triton.cdiv(batch.num_turns, BLOCK),)
-            sizes = (tile.programs, batch.num_turns)
-            batch_kernel[grid](parts, *rest, *sizes, NORM=wide, BLOCK=BLOCK)
+            add_over_batch(wide, parts, unsettled, used, turn, counts)
     return Credit(
         turn=turn,
         clip_scale=clip,
         weight=None if kept is None else spread(kept, batch.turn_of_token),
         returns=returns,
-        metrics=_metrics(plan, counts),
+        metrics=metrics_of(plan.norms, counts),
     )
 
 
-def _by_anchor(
+def add_over_batch(
+    norm: Norm, parts: Tensor, unsettled: Tensor, used: Tensor, result: Tensor, counts: Tensor
+) -> None:
+    """Add the weighted `norm` of `unsettled` where `used`, by the statistics in `parts`.
+
+    Args:
+        norm: scope `batch`.
+        parts: [3, P] float64 count, mean and squared differences of each program's part.
+        unsettled: [n].
+        used: [n] int8.
+        result: [n], changed in place.
+        counts: [8, P]; the last two rows are written.
+    """
+    num_parts, rows = parts.shape[1], result.shape[0]
+    batch_kernel[(triton.cdiv(rows, BLOCK),)](
+        parts, unsettled, used, result, counts, num_parts, rows, NORM=norm, BLOCK=BLOCK
+    )
+
+
+def _add_by_anchor(
     batch: TurnBatch,
     tile: Tile,
     norm: Norm,
@@ -153,11 +179,11 @@ def _column(batch: TurnBatch, name: str | None) -> Tensor | None:
     return column.contiguous()
 
 
-def _metrics(plan: TurnPlan, counts: Tensor) -> dict[str, Tensor]:
-    """As `norm_metrics` of the torch forms, in one launch."""
+def metrics_of(norms: tuple[Norm | None, ...], counts: Tensor) -> dict[str, Tensor]:
+    """As `norm_metrics` of the torch forms, in one launch, from two rows of `counts` for each norm."""
     sums = counts.sum(1)
     metrics = {}
-    for place, norm in enumerate(plan.norms):
+    for place, norm in enumerate(norms):
         if norm is not None and norm.name is not None:
             metrics[f"{norm.name}_singletons"] = sums[2 * place]
             metrics[f"{norm.name}_flat"] = sums[2 * place + 1]
