@@ -2,6 +2,9 @@
 
 import json
 
+from typer.testing import CliRunner
+
+from turngym.cli import app
 from turngym.serial import TrajectoryWriter
 from turngym.types import (
     Completion,
@@ -153,3 +156,22 @@ def group(name, outcomes, **fields):
         episode(f"{name}/{i}", outcome, group=name, task=f"task-{name}", **fields)
         for i, outcome in enumerate(outcomes)
     ]
+
+
+def small_run(folder):
+    """Two steps of a group each, and one evaluation."""
+    return write_run(
+        folder,
+        [group("0/0", [1.0, 0.0, 1.0, 0.0]), group("1/0", [1.0, 1.0, 1.0, 0.5])],
+        evaluations={"000002-after-1": [episode("test-0/0", 1.0, task="x", group="test-0")]},
+    )
+
+
+def command(*arguments):
+    """The finished command line."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def by_name(found):
+    """Curves by their names."""
+    return {curve.name: curve for curve in found}

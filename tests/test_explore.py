@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import turngym
+from interrupted import ctrl_c
 from test_batch import trajectory, turn
 from test_train import Short, config, quiet, weights
 from turngym.errors import NotTheAgentsFault
@@ -93,18 +94,8 @@ def test_a_stale_run_repeats_itself_and_resumes_to_the_same_bytes(
     settings = config(tiny_path, **STALE)
     for name in ("one", "two"):
         train(settings, tmp_path / name, report=quiet)
-    real, calls = train_module.update, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(train_module, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, train_module, "update", call=4):
         train(settings, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "update", real)
     assert checkpoint.read_state(checkpoint.latest(tmp_path / "cut")).step == 3
     played = (tmp_path / "cut/trajectories/step-000003.jsonl").read_bytes()
     train(settings, tmp_path / "cut", resume=True, report=quiet)
@@ -248,18 +239,8 @@ def test_refills_are_planned_from_seeds_alone_and_never_repeat_a_key():
 def test_a_run_with_refills_resumes_to_the_same_bytes(tmp_path, tiny_path, monkeypatch):
     settings = config(tiny_path, env={"id": "test/Sometimes-v0"}, refills=3, **STALE)
     train(settings, tmp_path / "whole", report=quiet)
-    real, calls = train_module.update, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(train_module, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, train_module, "update", call=3):
         train(settings, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "update", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
     whole, cut = ((tmp_path / n / "metrics.jsonl").read_bytes() for n in ("whole", "cut"))

@@ -18,6 +18,8 @@ from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.discounted_return.reference import reverse_scan
 from turngym.trainers.kernels.gae import gae
 from turngym.trainers.kernels.segment_norm import NormRule, segment_norm
+from turngym.trainers.kernels.segment_norm import numpy as norm_in_numpy
+from turngym.trainers.kernels.segment_norm import reference as norm_in_torch
 from turngym.trainers.kernels.segment_sum import segment_mean, segment_sum
 from turngym.trainers.kernels.spread import spread
 from turngym.trainers.kernels.testing import assert_close, poison
@@ -136,6 +138,57 @@ def test_statistics_from_some_rows_and_with_weights():
     )
     spelled = segment_norm(torch.tensor([1.0, 1, 1, 5]), ints(0, 0, 0, 0), 1, NormRule(ddof=1))
     assert_close(weighted.values, spelled.values[[0, 3]])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 4), st.floats(-3, 3, width=32), st.booleans(), st.booleans(),
+            st.integers(0, 3),
+        ),
+        max_size=30,
+    ),
+    num_keys=st.sampled_from([1, 5, 7]),
+    rule=st.builds(
+        NormRule,
+        ddof=st.integers(0, 1),
+        eps=st.sampled_from([1e-8, 1e-6]),
+        eps_inside=st.sampled_from([0, 1e-8]),
+        divide=st.booleans(),
+        std_floor=st.sampled_from([1e-8, 0.5]),
+        singleton=st.sampled_from(["zero", "raw", "drop"]),
+    ),
+    given_columns=st.sets(st.sampled_from(["mask", "source", "weight"])),
+)  # fmt: skip
+def test_the_form_for_cpus_equals_the_torch_form(rows, num_keys, rule, given_columns):
+    """Singletons, empty keys, empty statistics, masked rows: any rule treated otherwise."""
+    keys, values, mask, source, weight = map(list, zip(*rows, strict=True)) if rows else [[]] * 5
+    columns = {
+        "mask": torch.tensor(mask, dtype=torch.bool),
+        "source": torch.tensor(source, dtype=torch.bool),
+        "weight": torch.tensor(weight, dtype=torch.float32),
+    }
+    columns = {name: column for name, column in columns.items() if name in given_columns}
+    x = torch.tensor(values, dtype=torch.float32)
+    if "mask" in columns:
+        x = poison(x, columns["mask"])
+    key = ints(*keys).clamp(max=num_keys - 1)
+    arguments = (x, key, num_keys, rule)
+    got = norm_in_numpy.segment_norm(*arguments, **columns)
+    expected = norm_in_torch.segment_norm(*arguments, **columns)
+    assert_close(got.values, expected.values, 1e-5)
+    assert torch.equal(got.kept, expected.kept)
+    assert got.singletons == expected.singletons and got.flat == expected.flat
+    assert got.flat.dtype == expected.flat.dtype
+
+
+def test_many_rows_go_to_the_torch_form(monkeypatch):
+    key = torch.arange(200) % 7
+    values = torch.randn(200, generator=torch.Generator().manual_seed(3))
+    few = segment_norm(values, key, 7, NormRule())
+    monkeypatch.setattr(norm_in_numpy, "SMALL", 100)
+    assert_close(segment_norm(values, key, 7, NormRule()).values, few.values)
 
 
 # ---- scans ----

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from interrupted import ctrl_c
 from test_batch import trajectory, turn
 from test_train import config, quiet
 from turngym.errors import ConfigError
@@ -78,18 +79,8 @@ def test_the_reference_is_the_model_without_its_adapter(tiny_path):
 def test_a_run_saves_adapters_only_and_resumes_to_the_same_bytes(tmp_path, tiny_path, monkeypatch):
     settings = adapted(tiny_path)
     train(settings, tmp_path / "whole", report=quiet)
-    real, calls = train_module.update, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(train_module, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, train_module, "update", call=3):
         train(settings, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "update", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (
         tmp_path / "cut/metrics.jsonl"

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from interrupted import ctrl_c
 from test_batch import trajectory, turn
 from test_train import config, quiet
 from turngym.agents.tiny import tiny_model
@@ -76,18 +77,8 @@ def test_a_bf16_run_resumes_to_the_same_bytes(tmp_path, tiny_path, monkeypatch):
         optimizer={"learning_rate": 1e-5},
     )
     train(settings, tmp_path / "whole", report=quiet)
-    real, calls = train_module.update, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(train_module, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, train_module, "update", call=3):
         train(settings, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(train_module, "update", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     found = [checkpoint.latest(tmp_path / name) for name in ("whole", "cut")]
     folders = [folder for folder in found if folder is not None]

@@ -11,10 +11,19 @@ import re
 import threading
 
 import pytest
-from typer.testing import CliRunner
 
-from reports import append, episode, group, line, tool_episode, write, write_run
-from turngym.cli import app
+from reports import (
+    append,
+    by_name,
+    command,
+    episode,
+    group,
+    line,
+    small_run,
+    tool_episode,
+    write,
+    write_run,
+)
 from turngym.report.curves import curves
 from turngym.report.folder import RunFolder
 from turngym.report.html import page, write_report
@@ -30,19 +39,7 @@ EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert
 
 @pytest.fixture
 def run(tmp_path):
-    return write_run(
-        tmp_path / "run",
-        [group("0/0", [1.0, 0.0, 1.0, 0.0]), group("1/0", [1.0, 1.0, 1.0, 0.5])],
-        evaluations={"000002-after-1": [episode("test-0/0", 1.0, task="x", group="test-0")]},
-    )
-
-
-def command(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def by_name(found):
-    return {curve.name: curve for curve in found}
+    return small_run(tmp_path / "run")
 
 
 def test_curves_by_hand(run):

@@ -4,10 +4,8 @@ import json
 import math
 
 import pytest
-from typer.testing import CliRunner
 
-from reports import episode, group, write, write_run
-from turngym.cli import app
+from reports import by_name, command, episode, group, small_run, write, write_run
 from turngym.errors import DataError, UnknownNameError
 from turngym.report.curves import curves, merge, smooth
 from turngym.report.diff import compare, differences
@@ -19,19 +17,7 @@ from turngym.types import EpisodeStatus
 
 @pytest.fixture
 def run(tmp_path):
-    return write_run(
-        tmp_path / "run",
-        [group("0/0", [1.0, 0.0, 1.0, 0.0]), group("1/0", [1.0, 1.0, 1.0, 0.5])],
-        evaluations={"000002-after-1": [episode("test-0/0", 1.0, task="x", group="test-0")]},
-    )
-
-
-def command(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def by_name(found):
-    return {curve.name: curve for curve in found}
+    return small_run(tmp_path / "run")
 
 
 def test_merging_seeds_by_hand(tmp_path):

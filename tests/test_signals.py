@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import turngym
+from interrupted import ctrl_c
 from test_forward import episodes, model_of
 from test_train import Short, config, model_path, quiet, weights  # noqa: F401  (a fixture)
 from turngym.config import Config
@@ -78,18 +79,8 @@ def test_an_interrupted_run_resumes_its_signals_to_the_same_bits(
     method = name.removesuffix("_late")
     chosen = settings(model_path, method, signals=LEARNING[name], loss={"kl_coef": 0.01})
     train(chosen, tmp_path / "whole", report=quiet)
-    real, calls = explore_module.rollout, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(explore_module, "rollout", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, explore_module, "rollout", call=4):
         train(chosen, tmp_path / "cut", report=quiet)
-    monkeypatch.setattr(explore_module, "rollout", real)
     train(chosen, tmp_path / "cut", resume=True, report=quiet)
     whole, cut = (tmp_path / each / "metrics.jsonl" for each in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()

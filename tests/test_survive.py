@@ -12,6 +12,7 @@ import torch
 
 import killable  # noqa: F401  (registers the environment)
 from batches import Traj, make_batch
+from interrupted import ctrl_c
 from killable import settings, tiny_weights
 from turngym.errors import (
     ConfigError,
@@ -277,16 +278,7 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run_with_the_evidence(
 
 def test_the_row_of_skipped_steps_survives_a_resume(model, tmp_path, monkeypatch):
     Poison(monkeypatch, {1, 2, 3, 4})
-    real, calls = explore_module.rollout, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(explore_module, "rollout", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, explore_module, "rollout", call=3):
         train(config(model, max_skipped_steps=2), tmp_path, report=quiet)
     with pytest.raises(RunStopped, match="step-000002"):
         train(config(model, max_skipped_steps=2), tmp_path, resume=True, report=quiet)

@@ -17,19 +17,7 @@ from turngym.rewards.reward import turn_values
 from turngym.rewards.tool_checklist import cm2_turn, exchange_value, fire, satisfied, unknown
 from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import Message, ToolCall, assistant, user
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "The weather of a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-            "required": ["city"],
-        },
-    },
-}
+from weather import WEATHER
 
 
 def row(uuid="d1", **changes):

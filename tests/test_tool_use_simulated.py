@@ -11,19 +11,7 @@ from turngym.envs.tool_use.dialogues import recorded_calls
 from turngym.envs.tool_use.simulated import RecordedCall, SimulatedTools
 from turngym.errors import SimulatorFailure
 from turngym.types import ToolCall, assistant
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "The weather of a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-            "required": ["city"],
-        },
-    },
-}
+from weather import WEATHER
 
 
 def calling(city="Rome", **more):

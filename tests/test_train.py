@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import turngym
+from interrupted import ctrl_c
 from turngym import TextEnv
 from turngym.agents.tiny import tiny_model, tiny_tokenizer
 from turngym.errors import ConfigError, NotTheAgentsFault, UnknownNameError
@@ -100,21 +101,10 @@ def test_the_same_settings_give_the_same_bytes(tmp_path, model_path):
 def test_an_interrupted_run_continues_to_the_same_bytes(tmp_path, model_path, monkeypatch, at):
     settings = config(model_path)
     train(settings, tmp_path / "whole", report=quiet)
-    real = explore_module.rollout
-    calls = []
-
-    def interrupted(*args, **kwargs):
-        calls.append(None)
-        if len(calls) == at + 1:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(explore_module, "rollout", interrupted)
     said = []
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(monkeypatch, explore_module, "rollout", call=at + 1):
         train(settings, tmp_path / "cut", report=said.append)
     assert "--resume" in said[-1]
-    monkeypatch.setattr(explore_module, "rollout", real)
     train(settings, tmp_path / "cut", resume=True, report=quiet)
     for file in ("metrics.jsonl", "evaluations.jsonl"):
         whole, cut = ((tmp_path / name / file).read_bytes() for name in ("whole", "cut"))

@@ -12,8 +12,8 @@ import torch
 
 import turngym
 from guess import Guess
+from tiny_vllm import HELLO, LIMIT, fp32_policy, saved
 from turngym import TextEnv, bridge
-from turngym.agents.tiny import load_tiny
 from turngym.agents.vllm import VLLMAgent
 from turngym.errors import ConfigError, ContextOverflow, InfraFailure
 from turngym.trainers.config import TrainConfig
@@ -29,24 +29,17 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-LIMIT = 256
-HELLO = Context(episode="e", new=(user("Instruction: find red shoes"),))
-
 
 @pytest.fixture(scope="module")
 def model():
-    """The tiny policy in fp32, its head tied to its embeddings."""
-    return load_tiny("web_shop")[0].float().eval()
+    return fp32_policy()
 
 
 @pytest.fixture(scope="module")
 def agent(model, tmp_path_factory):
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    folder = tmp_path_factory.mktemp("model")
-    model.save_pretrained(folder)
-    load_tiny("web_shop")[1].save_pretrained(folder)
     agent = VLLMAgent(
-        folder,
+        saved(model, tmp_path_factory.mktemp("model")),
         dtype="float32",
         max_model_len=LIMIT,
         enforce_eager=True,

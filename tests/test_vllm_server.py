@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from guess import Guess
+from tiny_vllm import HELLO, LIMIT, fp32_policy, saved
 from turngym.agents.http import HTTPAgent
 from turngym.agents.http_tokens import TokenHTTPAgent
 from turngym.agents.tiny import load_tiny
@@ -29,21 +30,16 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-LIMIT = 256
-HELLO = Context(episode="e", new=(user("Instruction: find red shoes"),))
-
 
 @pytest.fixture(scope="module")
 def model():
-    return load_tiny("web_shop")[0].float().eval()
+    return fp32_policy()
 
 
 @pytest.fixture(scope="module")
 def server(model, tmp_path_factory):
     """The base address of a server with the tiny policy."""
-    folder = tmp_path_factory.mktemp("server")
-    model.save_pretrained(folder)
-    load_tiny("web_shop")[1].save_pretrained(folder)
+    folder = saved(model, tmp_path_factory.mktemp("server"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -66,9 +66,9 @@ class TurnBatch:
     turn_index: Tensor
     """[K] int64, from 0 in each trajectory."""
     exchange_of_turn: Tensor
-    """[K] int64, from 0 in each trajectory, non-decreasing."""
+    """[K] int64, from 0 in each trajectory, non-decreasing, at most turn_index."""
     anchor_of_turn: Tensor
-    """[K] int64 in 0..K-1 (of the whole batch), equal exactly where group and observable state are."""
+    """[K] int64 in 0..K-1, equal exactly where group and observable state are."""
     turn_rewards: Tensor
     """[K] float32, 0 where reward_mask is false; never contains the outcome."""
     reward_mask: Tensor
@@ -214,8 +214,59 @@ class TurnBatch:
         longest = int(counts.max()) if counts.numel() else 0
         if longest != self.max_turns:
             raise ValueError(f"max_turns is {self.max_turns}, the longest trajectory has {longest}")
+        self._check_tokens()
+        self._check_keys()
         if self.traj_by_group is not None:
             self._check_table()
+
+    def _check_tokens(self) -> None:
+        """Sampled tokens lie turn after turn, in segments of their own trajectory."""
+        places = (self.turn_of_token >= 0).nonzero().squeeze(1)
+        turns = self.turn_of_token[places]
+        falls = (turns.diff() < 0).nonzero().squeeze(1)
+        if falls.numel():
+            at = int(falls[0])
+            raise ValueError(
+                f"turn_of_token must rise over the sampled tokens, got turn {int(turns[at])} at "
+                f"token {int(places[at])} before turn {int(turns[at + 1])} at token "
+                f"{int(places[at + 1])}: lay tokens out turn after turn"
+            )
+        segments = torch.repeat_interleave(
+            torch.arange(self.num_segments, device=self.device), self.cu_tokens.diff()
+        )[places]
+        strays = (self.traj_of_segment[segments] != self.traj_of_turn[turns]).nonzero().squeeze(1)
+        if strays.numel():
+            at = int(strays[0])
+            raise ValueError(
+                f"token {int(places[at])} is of turn {int(turns[at])} of trajectory "
+                f"{int(self.traj_of_turn[turns[at]])}, but lies in segment {int(segments[at])} of "
+                f"trajectory {int(self.traj_of_segment[segments[at]])}"
+            )
+
+    def _check_keys(self) -> None:
+        """What methods compare turns by: exchanges count up, no anchor is of two groups."""
+        exchange, index = self.exchange_of_turn, self.turn_index
+        falls = (exchange.diff(prepend=exchange.new_zeros(1)) < 0) & (index > 0)
+        wrong = (falls | (exchange < 0) | (exchange > index)).nonzero().squeeze(1)
+        if wrong.numel():
+            turn = int(wrong[0])
+            raise ValueError(
+                f"exchange_of_turn must count from 0 in each trajectory, never fall and never pass "
+                f"turn_index; turn {turn}, number {int(index[turn])} of its trajectory, has "
+                f"{int(exchange[turn])}"
+            )
+        self._check_range("anchor_of_turn", self.anchor_of_turn, 0, self.num_turns)
+        groups = self.group_of_traj[self.traj_of_turn]
+        first = groups.new_zeros(self.num_turns).scatter_(0, self.anchor_of_turn, groups)
+        shared = (first[self.anchor_of_turn] != groups).nonzero().squeeze(1)
+        if shared.numel():
+            turn = int(shared[0])
+            anchor = int(self.anchor_of_turn[turn])
+            raise ValueError(
+                f"anchor {anchor} of anchor_of_turn is shared by the groups {int(groups[turn])} "
+                f"and {int(first[anchor])}: equal states of different groups need anchors of "
+                "their own"
+            )
 
     def _check_table(self) -> None:
         fresh = self.with_table()

@@ -1,4 +1,4 @@
-"""Random ragged batches: 4 (`shortest`) to 20 turns, groups of 8, observations between the turns."""
+"""Random ragged batches: 4 to 20 turns, groups of 8, observations between the turns."""
 
 from __future__ import annotations
 

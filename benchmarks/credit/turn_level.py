@@ -1,21 +1,19 @@
-"""The turn-level part of every credit method on a GPU: launches, time, and what bytes allow."""
+"""The turn-level part of every credit method: the cases, their batch, and what bytes allow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from random_batches import random_batch
-from torch import Tensor
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from turngym.trainers.credit import CREDITS
-from turngym.trainers.kernels.turn_credit import TurnPlan, turn_credit
+from turngym.trainers.kernels.turn_credit import TurnPlan
 from turngym.trainers.types import TurnBatch
 
 TARGET = 3
+"""Launches, at most."""
 CASES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("grpo", {}),
     ("rloo", {}),
@@ -57,15 +55,6 @@ def plan_of(name: str, options: Mapping[str, Any]) -> tuple[Any, TurnPlan]:
     return config, plan
 
 
-def largest_difference(name: str, options: Mapping[str, Any], batch: TurnBatch) -> float:
-    """Of the fused credit on the GPU from the torch form on the CPU; nothing if it was not fused."""
-    config, plan = plan_of(name, options)
-    made = turn_credit(batch.to("cuda"), plan)
-    assert made is not None, f"{name} {options} was not fused"
-    expected = CREDITS[name].function(batch, config)
-    return float((made.turn.cpu() - expected.turn).abs().max())
-
-
 def bytes_moved(batch: TurnBatch, plan: TurnPlan) -> int:
     """Columns that the plan reads and results that it writes, once each."""
     turns, trajectories = batch.num_turns, batch.num_trajectories
@@ -78,52 +67,3 @@ def bytes_moved(batch: TurnBatch, plan: TurnPlan) -> int:
     per_turn += ("trained" in shares) + 9 * ("tokens" in shares)
     per_turn += (plan.second_launch is not None) * 2 * (4 + 1 + 4)  # left open, then finished
     return turns * per_turn + trajectories * (8 + 8 + 4 + 1)
-
-
-def launches(function: Callable[[], Any]) -> int:
-    """What one call runs on the device, fills and copies included, after it has been compiled."""
-    function()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        function()
-        torch.cuda.synchronize()
-    return sum(event.device_type == DeviceType.CUDA for event in profiler.events())
-
-
-def turn_level(
-    time_ms: Callable[[Callable[[], Any]], float],
-    copy_gb_per_s: float,
-    num_trajectories: int = 4096,
-) -> list[dict[str, Any]]:
-    """One row per method and preset: fused, and by the primitives' kernels with torch between them."""
-    batch = turn_batch(num_trajectories)
-    there = batch.to("cuda")
-    rows = []
-    print(
-        f"{batch.num_trajectories} trajectories, {batch.num_turns} turns; target {TARGET} launches"
-    )
-    for name, options in CASES:
-        difference = largest_difference(name, options, batch)
-        assert difference <= 1e-4, f"{name} {options} differs from the CPU by {difference}"
-        config, plan = plan_of(name, options)
-
-        def fused(plan: TurnPlan = plan) -> Any:
-            return turn_credit(there, plan)
-
-        def primitives(name: str = name, config: Any = config) -> Tensor:
-            return CREDITS[name].function(there, config).turn
-
-        row = {
-            "method": " ".join([name, *map(str, options.values())]),
-            "launches": launches(fused),
-            "ms": time_ms(fused),
-            "floor_ms": bytes_moved(batch, plan) / copy_gb_per_s / 1e6,
-            "primitives_launches": launches(primitives),
-            "primitives_ms": time_ms(primitives),
-            "difference": difference,
-        }
-        rows.append(row)
-        print(
-            "{method:24} {launches:3d} launches {ms:8.4f} ms (bytes allow {floor_ms:.4f})   primitives "
-            "{primitives_launches:3d} launches {primitives_ms:8.4f} ms".format(**row)
-        )
-    return rows

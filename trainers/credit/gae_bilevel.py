@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import column, credit
+from turngym.trainers.credit.credit import column, credit, turn_table
 from turngym.trainers.credit.gae_token import TOKEN_VALUES
 from turngym.trainers.credit.tokens import (
     end_rewards,
@@ -71,7 +71,8 @@ def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
         batch.traj_of_turn,
         config.gamma_turn,
         config.lam_turn,
-        mask=view.counts > 0,
+        mask=view.has_rows,
+        table=turn_table(batch),
     )
     target = view.on_last(high.returns)
     low = gae(target, values, view.turn, config.gamma, config.lam, mask=view.mask)

@@ -55,6 +55,8 @@ class TokenView:
     """[K] int64: rows of each turn."""
     last: Tensor
     """[K] int64: the last row of each turn; n for a turn without rows."""
+    has_rows: Tensor | None
+    """[K] bool: turns with rows; None: all."""
 
     def rows(self, tokens: Tensor) -> Tensor:
         """[n] of a token column [N]."""
@@ -113,6 +115,7 @@ def _picked(batch: TurnBatch) -> TokenView:
         kept = batch.turn_mask.index_select(0, turn).nonzero().squeeze(1)
         place, turn = place.index_select(0, kept), turn.index_select(0, kept)
         counts = counts.masked_fill(~batch.turn_mask, 0)
+    some = counts > 0
     return TokenView(
         num_tokens=batch.num_tokens,
         place=place,
@@ -120,7 +123,8 @@ def _picked(batch: TurnBatch) -> TokenView:
         turn=turn,
         trained=None if bool(batch.loss_mask.all()) else batch.loss_mask.index_select(0, turn),
         counts=counts,
-        last=(counts.cumsum(0) - 1).masked_fill(counts == 0, turn.shape[0]),
+        last=(counts.cumsum(0) - 1).masked_fill_(~some, turn.shape[0]),
+        has_rows=None if bool(some.all()) else some,
     )
 
 
@@ -137,6 +141,7 @@ def _masked(batch: TurnBatch) -> TokenView:
         trained=spread(batch.loss_mask, turn),
         counts=counts,
         last=last.masked_fill(counts == 0, batch.num_tokens),
+        has_rows=counts > 0,
     )
 
 

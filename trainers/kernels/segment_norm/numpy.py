@@ -50,12 +50,12 @@ def segment_norm(
         mean = _sums(x, share, keys, segments) / total
         if rule.singleton == "raw":
             mean[one] = 0
-        x = x - mean[keys]
+        x = x - _of_row(mean, keys)
         squares = _sums(x * x, share, keys, segments)
         var = squares / (np.maximum(count - rule.ddof, 1) if rule.ddof else total)
         floor = np.maximum((var + mean * mean) * ROUNDING**2, rule.std_floor**2)
         flat = (var <= floor) & (count > 1)
-        x *= _factor(var, flat, one, rule)[keys]
+        x *= _of_row(_factor(var, flat, one, rule), keys)
     kept = torch.ones_like(key, dtype=torch.bool) if outside is None else torch.from_numpy(~outside)
     if outside is not None:
         x[outside] = 0
@@ -70,10 +70,16 @@ def segment_norm(
 
 
 def _sums(rows: Array | None, share: Array | None, keys: Array, segments: int) -> Array:
-    """[M] sums of rows x share, or of share."""
-    if rows is None or share is None:
-        return np.bincount(keys, share if rows is None else rows, segments)
-    return np.bincount(keys, rows * share, segments)
+    """[M] sums of rows x share, or of share; one key for all rows needs no look-up."""
+    both = share if rows is None else rows if share is None else rows * share
+    if segments == 1:
+        return np.array([keys.shape[0] if both is None else both.sum()])
+    return np.bincount(keys, both, segments)
+
+
+def _of_row(per_key: Array, keys: Array) -> Array:
+    """[n] or [1] the value of each row's key."""
+    return per_key if per_key.shape[0] == 1 else per_key[keys]
 
 
 def _factor(var: Array, flat: Array, one: Array, rule: NormRule) -> Array:
