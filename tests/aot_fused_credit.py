@@ -27,9 +27,11 @@ ARCH = int(os.environ["TURNGYM_ARCH"])
 EVERYTHING = os.environ.get("TURNGYM_AOT_EVERYTHING") == "1"
 
 PRESETS = [(name, o) for name, o in VARIANTS if not o or EVERYTHING]
-SHAPES = {"8 x 20": (8, 20)}
+SHAPES = {"8 x 20": (2, 8, 20)}
+"""Groups, members, turns. A size of one becomes a constant of the kernel."""
 if EVERYTHING:
-    SHAPES |= {"16 x 50": (16, 50), "32 x 128": (32, 128), "8 x 512": (8, 512), "1 x 7": (1, 7)}
+    SHAPES |= {"16 x 50": (2, 16, 50), "32 x 128": (2, 32, 128), "8 x 512": (2, 8, 512)}
+    SHAPES |= {"alone": (1, 1, 7)}
 
 
 @pytest.fixture
@@ -58,10 +60,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Needs]]:
 def test_no_spills(name, options, shape, compiled):
     method = CREDITS[name]
     plan = None if method.plan is None else method.plan(method.parse(options))
-    members, turns = SHAPES[shape]
-    batch = big_batch(2 * members, turns)
-    groups = torch.arange(2 * members) // members
-    batch = replace(batch, group_of_traj=groups, num_groups=2).with_table()
+    groups, members, turns = SHAPES[shape]
+    batch = big_batch(groups * members, turns)
+    group = torch.arange(groups * members) // members
+    batch = replace(batch, group_of_traj=group, num_groups=groups).with_table()
     if plan is None or fused_credit(batch, plan) is None:
         pytest.skip("left to the torch form")
     assert 1 <= len(compiled) <= 2

@@ -24,7 +24,7 @@ from turngym.trainers.kernels.turn_credit import launch
 from turngym.trainers.types import Credit, TurnBatch
 
 DEVICE = os.environ["TURNGYM_PARITY_DEVICE"]
-EXAMPLES = int(os.environ.get("TURNGYM_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("TURNGYM_EXAMPLES", "6"))
 
 MORE = [
     ("grpo", {"preset": "dr_grpo", "turn_reward_weight": 0.5, "singleton": "raw"}),
@@ -113,11 +113,8 @@ def drawn(seed: int, lengths: list[int], groups: list[int]) -> TurnBatch:
     return poisoned(batch).with_table()
 
 
-SHAPES = {
-    "ragged": ([3, 1, 4, 2, 3, 0, 2], [1, 0, 0, 1, 0, 3, 2]),
-    "one turn": ([1], [0]),
-    "a full tile": ([4] * 4, [0] * 4),
-}
+RAGGED = ([3, 1, 4, 2, 0, 2], [1, 0, 0, 1, 1, 2])
+SMALL = {"one turn": ([1], [0]), "a full tile": ([4] * 4, [0] * 4)}
 
 
 def both(name: str, options: dict[str, object], batch: TurnBatch) -> tuple[Credit, Credit]:
@@ -149,11 +146,18 @@ def same(made: Credit, expected: Credit) -> None:
 
 
 @every_plan
-@pytest.mark.parametrize("shape", SHAPES)
-def test_it_equals_the_torch_form(name, options, shape, monkeypatch):
-    batch = drawn(len(shape), *SHAPES[shape])
+def test_it_equals_the_torch_form(name, options, monkeypatch):
+    """Guard bands around what is allocated, NaN in it and wherever a mask hides something."""
     with guarded_allocations(monkeypatch):
-        made, expected = both(name, options, batch)
+        made, expected = both(name, options, drawn(4, *RAGGED))
+    same(made, expected)
+
+
+@pytest.mark.parametrize("name", ["mapo", "a2tgpo", "gigpo", "gae_token"])
+@pytest.mark.parametrize("shape", SMALL)
+def test_small_shapes(name, shape, monkeypatch):
+    with guarded_allocations(monkeypatch):
+        made, expected = both(name, {}, drawn(7, *SMALL[shape]))
     same(made, expected)
 
 
@@ -170,10 +174,10 @@ def test_on_any_batch(case, trajs, masked):
         same(*both(*case, batch))
 
 
-@pytest.mark.parametrize("name", ["mapo", "a2tgpo", "gigpo", "spa", "gae_token"])
+@pytest.mark.parametrize("name", ["mapo", "gigpo", "gae_token"])
 def test_bits_repeat_and_groups_may_come_in_any_order(name):
-    batch = drawn(3, *SHAPES["ragged"])
-    renamed = replace(batch, group_of_traj=3 - batch.group_of_traj).with_table()
+    batch = drawn(3, *RAGGED)
+    renamed = replace(batch, group_of_traj=2 - batch.group_of_traj).with_table()
     (first, _), (again, _), (other, _) = (both(name, {}, b) for b in (batch, batch, renamed))
     for column in ("turn", "token", "clip_scale", "returns"):
         one, same_again = getattr(first, column), getattr(again, column)
@@ -181,16 +185,13 @@ def test_bits_repeat_and_groups_may_come_in_any_order(name):
     assert_close(other.turn, first.turn, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["mapo", "gigpo"])
-def test_a_wide_tile(name):
+def test_a_wide_tile():
     """Sixteen members of up to fifty turns: several rows for every lane of a program."""
-    lengths = [50, 33, 17, 1] if name == "gigpo" else [50, 33, 17, 1, *range(30, 42)]
-    made, expected = both(name, {}, drawn(5, lengths, [0] * len(lengths)))
-    same(made, expected)
+    lengths = [50, 33, 17, 1, *range(30, 42)]
+    same(*both("mapo", {}, drawn(5, lengths, [0] * len(lengths))))
 
 
-@pytest.mark.parametrize("name", ["gae_token", "gae_bilevel"])
-def test_long_turns_cross_blocks(name):
+def test_long_turns_cross_blocks():
     """Turns of up to 30 tokens in blocks of 8, and observations that fill a block."""
     lengths = [
         Traj(group=0, rewards=[0.5, None, 1.0], outcome=1.0, tokens=t) for t in ([30, 1, 9],)
@@ -199,7 +200,7 @@ def test_long_turns_cross_blocks(name):
     draw = torch.Generator().manual_seed(2)
     values = torch.randn(batch.num_tokens, generator=draw)
     batch = batch.with_columns(token={"values": values})
-    same(*both(name, {}, poisoned(batch).with_table()))
+    same(*both("gae_bilevel", {}, poisoned(batch).with_table()))
 
 
 def test_small_differences_of_large_returns_survive():
@@ -226,7 +227,7 @@ def plan_of(name: str):
 
 
 def test_a_batch_without_a_table_is_not_taken(monkeypatch):
-    batch = drawn(1, *SHAPES["ragged"])
+    batch = drawn(1, *RAGGED)
     bare = replace(
         batch, tokens_of_turn=None, traj_by_group=None, cu_groups=None, cu_traj_tokens=None
     )
@@ -245,7 +246,7 @@ def test_groups_beyond_a_program_are_not_taken(monkeypatch):
     assert tile is not None and (tile.members, tile.turns) == (1, 8)
     monkeypatch.setattr(launch, "LARGEST_TILE", 16)
     monkeypatch.setattr(launch, "LARGEST_MEETING", 8)
-    four_by_four = drawn(5, *SHAPES["a full tile"])
+    four_by_four = drawn(5, *SMALL["a full tile"])
     two_by_four = drawn(6, [4] * 4, [0, 1, 0, 1])
     assert launch.tile_of(four_by_four, plan_of("mapo")) is not None
     assert launch.tile_of(four_by_four, plan_of("gigpo")) is None

@@ -88,5 +88,7 @@ def test_the_turn_level_benchmark_covers_every_plan(monkeypatch):
         config, plan = module.plan_of(name, options)
         assert module.CREDITS[name].function(batch, config).turn.isfinite().all()
         assert module.bytes_moved(batch, plan) > 16 * 20 * 4
-    others = {name for name, _ in importlib.import_module("gpu_methods").OTHERS}
-    assert {name for name, _ in module.CASES} | others == set(CREDITS)
+    planned = {name for name in CREDITS if CREDITS[name].plan is not None}
+    assert {name for name, _ in (*module.CASES, *module.TOKEN_CASES)} == planned
+    for name, options in module.TOKEN_CASES:
+        assert module.bytes_moved(batch, module.plan_of(name, options)[1]) > batch.num_tokens * 20

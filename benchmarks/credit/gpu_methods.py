@@ -10,18 +10,13 @@ import torch
 from gpu_device import Device, Limits, Sizes
 from random_batches import random_batch
 from torch import Tensor
-from turn_level import CASES, TARGET, bytes_moved, plan_of, turn_batch
+from turn_level import CASES, TARGET, TOKEN_CASES, bytes_moved, plan_of, turn_batch
 
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.types import Credit, TurnBatch
 
-OTHERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("raft", {}),
-    ("reinforce_pp", {"gamma": 0.99}),
-    ("gae_token", {}),
-    ("gae_bilevel", {}),
-)
-"""Methods whose work is per token, and one that only chooses: no bound on launches is asked."""
+OTHERS: tuple[tuple[str, Mapping[str, Any]], ...] = (("raft", {}), *TOKEN_CASES)
+"""On a batch with tokens; `raft`, which only chooses, is left to torch and has no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +85,7 @@ def _row(
     difference = _difference(method(there, config), method(batch, config))
     label = " ".join([name, *map(str, settings.values())])
     assert difference <= 1e-4, f"{label} on {device.kind} differs from the CPU by {difference}"
-    bounded = (name, settings) in CASES
+    bounded = method.plan is not None
     moved = bytes_moved(batch, plan_of(name, settings)[1]) if bounded else None
 
     def whole() -> Credit:

@@ -1,4 +1,4 @@
-"""The turn-level part of every credit method: the cases, their batch, and what bytes allow."""
+"""Credit methods that run in few launches: the cases, a batch, and what bytes allow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from random_batches import random_batch
 
 from turngym.trainers.credit import CREDITS
+from turngym.trainers.kernels.token_credit import TokenPlan
 from turngym.trainers.kernels.turn_credit import TurnPlan
 from turngym.trainers.types import TurnBatch
 
@@ -33,6 +34,13 @@ CASES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("igpo", {}),
     ("gae_turn", {}),
 )
+"""Per turn."""
+TOKEN_CASES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("reinforce_pp", {"gamma": 0.99}),
+    ("gae_token", {}),
+    ("gae_bilevel", {}),
+)
+"""Per token."""
 
 
 def turn_batch(num_trajectories: int) -> TurnBatch:
@@ -46,7 +54,7 @@ def turn_batch(num_trajectories: int) -> TurnBatch:
     return batch.with_columns(turn=columns)
 
 
-def plan_of(name: str, options: Mapping[str, Any]) -> tuple[Any, TurnPlan]:
+def plan_of(name: str, options: Mapping[str, Any]) -> tuple[Any, TurnPlan | TokenPlan]:
     """The parsed settings of a method, and its plan."""
     method = CREDITS[name]
     config = method.parse(options)
@@ -55,8 +63,12 @@ def plan_of(name: str, options: Mapping[str, Any]) -> tuple[Any, TurnPlan]:
     return config, plan
 
 
-def bytes_moved(batch: TurnBatch, plan: TurnPlan) -> int:
-    """Columns that the plan reads and results that it writes, once each."""
+def bytes_moved(batch: TurnBatch, plan: TurnPlan | TokenPlan) -> int:
+    """Columns that the plan reads and results that it writes, once each, and what lies open between
+    two launches, twice."""
+    if isinstance(plan, TokenPlan):
+        # turn, value and target, what is open and where, result
+        return batch.num_tokens * (8 + 8 * plan.critic + 2 * (4 + 1) + 4)
     turns, trajectories = batch.num_turns, batch.num_trajectories
     columns = [plan.column, plan.other, plan.lam, plan.clip_beta, plan.score_rewards or None]
     per_turn = 4 + 4 * sum(column is not None for column in columns) + (plan.known is not None)
@@ -65,5 +77,5 @@ def bytes_moved(batch: TurnBatch, plan: TurnPlan) -> int:
     shares = [norm.share for norm in plan.norms if norm is not None]
     per_turn += 8 * ("exchange" in scopes) + 8 * ("anchor" in scopes)
     per_turn += ("trained" in shares) + 9 * ("tokens" in shares)
-    per_turn += (plan.second_launch is not None) * 2 * (4 + 1 + 4)  # left open, then finished
+    per_turn += (plan.second_launch is not None) * 2 * (4 + 1 + 4)
     return turns * per_turn + trajectories * (8 + 8 + 4 + 1)

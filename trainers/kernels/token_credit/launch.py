@@ -9,7 +9,7 @@ import torch
 
 from turngym.trainers.kernels.token_credit.plan import TokenPlan
 from turngym.trainers.kernels.token_credit.triton import token_kernel
-from turngym.trainers.kernels.turn_credit.launch import add_over_batch, metrics_of
+from turngym.trainers.kernels.turn_credit.launch import metrics_of, norm_over_batch
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["BLOCK", "NUM_WARPS", "token_credit"]
@@ -51,7 +51,8 @@ def token_credit(batch: TurnBatch, plan: TokenPlan) -> Credit | None:
         BLOCK=BLOCK,
         num_warps=NUM_WARPS,
     )
-    add_over_batch(plan.wide, parts, unsettled, used, result, counts)
+    add = plan.own != 0
+    norm_over_batch(plan.wide, parts, unsettled, used, result, counts, add=add)
     return Credit(
         turn=result[tokens:],
         token=result[:tokens],

@@ -46,22 +46,23 @@ def _turn_at(TURN_OF_TOKEN, place, span):
 
 
 @triton.jit
-def _forget_empty_turns(CU_TURNS, TOKENS, traj, counts, RESULT, OPEN, USED, num_tokens, BLOCK: tl.constexpr):  # fmt: skip
+def _forget_empty_turns(CU_TURNS, TOKENS, traj, counts, RESULT, OPEN, USED, num_tokens, own: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Turns without tokens are 0, as are all turns of a trajectory that does not count."""
     last = tl.load(CU_TURNS + traj + 1)
     for start in range(tl.load(CU_TURNS + traj), last, BLOCK):
         turn = start + tl.arange(0, BLOCK)
         tokens = tl.load(TOKENS + turn, mask=turn < last, other=1)
         empty = (turn < last) & (tl.where(counts, tokens, 0) == 0)
-        _leave_open(tokens * 0.0, num_tokens + turn, empty & False, empty, RESULT, OPEN, USED, 0)
+        _leave_open(tokens * 0.0, num_tokens + turn, empty & False, empty, RESULT, OPEN, USED, own)
 
 
 @triton.jit
 def _leave_open(x, row, used, inside, RESULT, OPEN, USED, own: tl.constexpr):
-    """What the second launch needs."""
+    """What the second launch needs; it writes the result where nothing is added to."""
     tl.store(OPEN + row, x.to(tl.float32), mask=inside)
     tl.store(USED + row, used.to(tl.int8), mask=inside)
-    tl.store(RESULT + row, own * x.to(tl.float32), mask=inside)
+    if own != 0:
+        tl.store(RESULT + row, own * x.to(tl.float32), mask=inside)
 
 
 @triton.jit
@@ -118,7 +119,9 @@ def token_kernel(
     traj = tl.program_id(0).to(tl.int64)
     first, end = tl.load(CU_TRAJ_TOKENS + traj), tl.load(CU_TRAJ_TOKENS + traj + 1)
     counts = tl.load(TRAJ_MASK + traj) != 0
-    _forget_empty_turns(CU_TURNS, TOKENS, traj, counts, RESULT, OPEN, USED, num_tokens, BLOCK)
+    _forget_empty_turns(
+        CU_TURNS, TOKENS, traj, counts, RESULT, OPEN, USED, num_tokens, PLAN.own, BLOCK
+    )
     span = (first, tl.where(counts, end, first))
     target = tl.load(OUTCOME + traj, mask=counts, other=0.0)
     inner, total, next_value = target, tl.where(counts, 0.0, 0.0), tl.where(counts, 0.0, 0.0)

@@ -21,8 +21,8 @@ __all__ = [
     "LARGEST_MEETING",
     "LARGEST_TILE",
     "Tile",
-    "add_over_batch",
     "metrics_of",
+    "norm_over_batch",
     "tile_of",
     "turn_credit",
 ]
@@ -116,7 +116,7 @@ def turn_credit(batch: TurnBatch, plan: TurnPlan) -> Credit | None:
         if wide.scope == "anchor":
             _add_by_anchor(batch, tile, wide, unsettled, used, turn, counts)
         else:
-            add_over_batch(wide, parts, unsettled, used, turn, counts)
+            norm_over_batch(wide, parts, unsettled, used, turn, counts, add=True)
     return Credit(
         turn=turn,
         clip_scale=clip,
@@ -126,22 +126,31 @@ def turn_credit(batch: TurnBatch, plan: TurnPlan) -> Credit | None:
     )
 
 
-def add_over_batch(
-    norm: Norm, parts: Tensor, unsettled: Tensor, used: Tensor, result: Tensor, counts: Tensor
+def norm_over_batch(
+    norm: Norm,
+    parts: Tensor,
+    unsettled: Tensor,
+    used: Tensor,
+    result: Tensor,
+    counts: Tensor,
+    *,
+    add: bool,
 ) -> None:
-    """Add the weighted `norm` of `unsettled` where `used`, by the statistics in `parts`.
+    """The weighted `norm` of `unsettled` by the statistics in `parts`, 0 where not `used`.
 
     Args:
         norm: scope `batch`.
         parts: [3, P] float64 count, mean and squared differences of each program's part.
         unsettled: [n].
         used: [n] int8.
-        result: [n], changed in place.
+        result: [n], written.
         counts: [8, P]; the last two rows are written.
+        add: to what stands in `result`.
     """
     num_parts, rows = parts.shape[1], result.shape[0]
+    tensors = (parts, unsettled, used, result, counts)
     batch_kernel[(triton.cdiv(rows, BLOCK),)](
-        parts, unsettled, used, result, counts, num_parts, rows, NORM=norm, BLOCK=BLOCK
+        *tensors, num_parts, rows, NORM=norm, ADD=add, BLOCK=BLOCK
     )
 
 

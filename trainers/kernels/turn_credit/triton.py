@@ -259,9 +259,11 @@ def group_kernel(
 
 @triton.jit
 def batch_kernel(
-    PARTS, OPEN, USED, TURN, COUNTS, num_parts, num_turns, NORM: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Add the values normalised over the batch; each program merges the parts for itself."""
+    PARTS, OPEN, USED, RESULT, COUNTS, num_parts, num_rows,
+    NORM: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Values normalised over the batch, added to RESULT or written there; each program merges the
+    parts for itself."""
     lane = tl.arange(0, BLOCK)
     shares = tl.zeros((BLOCK,), tl.float64)
     sums = tl.zeros((BLOCK,), tl.float64)
@@ -289,10 +291,13 @@ def batch_kernel(
             tl.store(part, tl.where(first, alone.to(tl.float32), 0.0), mask=inside)
             tl.store(part + num_parts, tl.where(first, flat.to(tl.float32), 0.0), mask=inside)
     row = program * BLOCK + lane
-    used = tl.load(USED + row, mask=row < num_turns, other=0) != 0
+    inside = row < num_rows
+    used = tl.load(USED + row, mask=inside, other=0) != 0
     x = tl.load(OPEN + row, mask=used, other=0.0).to(tl.float64) - mean
-    result = tl.load(TURN + row, mask=used, other=0.0) + NORM.weight * x * factor
-    tl.store(TURN + row, result.to(tl.float32), mask=used)
+    result = tl.where(used, NORM.weight * x * factor, 0.0).to(tl.float32)
+    if ADD:
+        result += tl.load(RESULT + row, mask=inside, other=0.0)
+    tl.store(RESULT + row, result, mask=inside)
 
 
 @triton.jit
