@@ -111,13 +111,11 @@ def mapo(batch: TurnBatch, config: MapoConfig) -> Credit:
         mask=known,
     )
     turn = config.turn_weight * near.values + config.wide_weight * wide.values
+    norms = {"turn": near, "wide": wide}
+    if config.singleton != "drop":
+        return finish(batch, turn, norms)
     dropped = known & ~near.kept
-    return finish(
-        batch,
-        torch.where(dropped, 0, turn),
-        {"turn": near, "wide": wide},
-        kept=~dropped if config.singleton == "drop" else None,
-    )
+    return finish(batch, turn.masked_fill(dropped, 0), norms, kept=~dropped)
 
 
 def _rewards(batch: TurnBatch, config: MapoConfig) -> tuple[Tensor, Tensor]:
