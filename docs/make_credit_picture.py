@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
 from turngym.trainers.credit import CREDITS
 from turngym.trainers.types import TurnBatch
@@ -90,53 +91,72 @@ def make_batch() -> TurnBatch:
     return batch
 
 
+BANDS = (
+    ("per episode", ("grpo", "rloo", "raft", "reinforce_pp", "reinforce_pp_baseline")),
+    ("per turn", ("gigpo", "mapo", "igpo", "a2tgpo", "oprl", "spa")),
+    ("with a critic", ("gae_turn", "gae_token", "gae_bilevel")),
+)
+
+
 def main() -> None:
     """Compute and draw."""
     batch = make_batch()
     shown = LENGTHS[0]
     inputs = {
+        "outcome": column(((0,) * (shown - 1) + (1,),)),
         "turn reward": batch.turn_rewards,
         "information gain": batch.turn_columns["info_gain"],
         "progress (learnt)": batch.turn_columns["progress"],
         "critic's value": batch.turn_columns["values"],
     }
-    order = (
-        *("grpo", "rloo", "raft", "reinforce_pp", "reinforce_pp_baseline"),
-        *("gigpo", "mapo", "igpo", "a2tgpo", "oprl", "spa"),
-        *("gae_turn", "gae_token", "gae_bilevel"),
-    )
-    assert sorted(order) == list(CREDITS)
-    credits = {name: CREDITS[name](batch).turn for name in order}
+    blank = {("outcome", place) for place in range(shown - 1)} | {("information gain", shown - 1)}
+    assert sorted(name for _, names in BANDS for name in names) == list(CREDITS)
+    tables = [("what the\nmethods see", inputs)] + [
+        (band, {name: CREDITS[name](batch).turn for name in names}) for band, names in BANDS
+    ]
     figure, axes = plt.subplots(
-        2, 1, figsize=(8.4, 8.6), height_ratios=(len(inputs), len(order)), layout="constrained"
-    )
+        len(tables), 1, figsize=(8.6, 9.2), sharex=True, layout="constrained",
+        height_ratios=[len(rows) for _, rows in tables],
+    )  # fmt: skip
     figure.suptitle(
-        "One successful trajectory (outcome 1, group of four), credited by every method",
+        "One successful trajectory (group of four, two solved), credited by every method",
         fontsize=11,
     )
-    for axis, rows, title in (
-        (axes[0], inputs, "what the methods see"),
-        (
-            axes[1],
-            credits,
-            "credit of each turn at default settings (token methods: mean of the turn)",
-        ),
-    ):
-        table = np.array([values[:shown].tolist() for values in rows.values()])
-        scale = np.abs(table).max(axis=1, keepdims=True)
-        axis.imshow(table / scale, cmap="PuOr", vmin=-1.5, vmax=1.5, aspect="auto")
-        axis.set_title(title, fontsize=9, loc="left")
-        axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
-        axis.set_xticks(range(shown), TURNS, fontsize=8)
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(False)
-        for (row, place), value in np.ndenumerate(table):
-            missing = axis is axes[0] and row == 1 and place == shown - 1
-            text = "none" if missing else f"{value:+.2f}"
-            ink = "white" if abs(value) > 0.8 * scale[row, 0] else "black"
-            axis.text(place, row, text, ha="center", va="center", fontsize=9, color=ink)
-    figure.supxlabel("colour: sign and size within each row (purple +, orange -)", fontsize=8)
+    for axis, (title, rows) in zip(axes, tables, strict=True):
+        draw(axis, title, {name: values[:shown] for name, values in rows.items()}, blank)
+    figure.align_ylabels(axes)
+    axes[0].xaxis.tick_top()
+    axes[0].tick_params(labeltop=True)
+    axes[-1].set_xticks(range(shown), TURNS, fontsize=9)
+    figure.supxlabel(
+        "default settings; methods per token: mean of the turn. "
+        "Colour: sign and size within each row (purple +, orange \u2212).",
+        fontsize=8,
+    )
     figure.savefig(Path(__file__).with_name("credit.png"), dpi=110)
+
+
+def draw(
+    axis: Axes, title: str, rows: dict[str, torch.Tensor], blank: set[tuple[str, int]]
+) -> None:
+    """One band: a row of coloured numbers for each entry; `blank` ones do not exist."""
+    table = np.array([values.tolist() for values in rows.values()])
+    scale = np.abs(table).max(axis=1, keepdims=True)
+    axis.imshow(table / scale, cmap="PuOr", vmin=-1.5, vmax=1.5, aspect="auto")
+    axis.set_ylabel(title, fontsize=9, fontweight="bold")
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axis.tick_params(length=0, labelsize=9)
+    axis.spines[:].set_visible(False)
+    for line in range(1, table.shape[1]):
+        axis.axvline(line - 0.5, color="white", linewidth=1.5)
+    for line in range(1, table.shape[0]):
+        axis.axhline(line - 0.5, color="white", linewidth=1.5)
+    for (row, place), value in np.ndenumerate(table):
+        if (list(rows)[row], place) in blank:
+            continue
+        text = "0" if round(value, 2) == 0 else f"{value:+.2f}".replace("-", "\u2212")
+        ink = "white" if value > 0.75 * scale[row, 0] else "black"
+        axis.text(place, row, text, ha="center", va="center", fontsize=9, color=ink)
 
 
 if __name__ == "__main__":

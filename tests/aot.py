@@ -61,6 +61,11 @@ def compile_kernel(
     compiled = triton.compile(
         source, target=GPUTarget("cuda", arch, 32), options={"num_warps": num_warps}
     )
+    return needs_of(compiled)
+
+
+def needs_of(compiled: Any) -> Needs:
+    """Of a kernel that Triton compiled."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()

@@ -50,7 +50,7 @@ def trajectory(draw: st.DrawFn, min_turns: int = 0, max_turns: int = 5) -> Traj:
         rewards=row(st.one_of(st.none(), number)),
         outcome=draw(number),
         tokens=row(st.integers(1, 3)),
-        exchange=sorted(row(st.integers(0, max(turns - 1, 0)))),
+        exchange=[min(pair) for pair in enumerate(sorted(row(st.integers(0, max(turns - 1, 0)))))],
         anchor=row(st.integers(0, 3)),
         columns={
             **{name: row(number) for name in TURN_COLUMNS if "mask" not in name},

@@ -1,6 +1,7 @@
 """collate and take: every column against a plain loop over random trajectories."""
 
 from array import array
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,3 +132,65 @@ def test_a_black_box_turn_cannot_be_trained_but_a_broken_episode_may_hold_one():
         collate([trajectory([blank])])
     batch = collate([trajectory([blank], status=EpisodeStatus.ENV_ERROR, outcome=None)])
     assert batch.loss_mask.tolist() == [False] and batch.outcome.tolist() == [0.0]
+
+
+def spoilt(**columns):
+    """A valid batch of two groups, two turns each, with other columns."""
+    batch = collate(
+        [
+            trajectory([turn([1], [2, 3], anchor="s"), turn([1], [2], anchor="r", exchange=1)]),
+            trajectory([turn([1], [2]), turn([4], [5])], group="other"),
+        ]
+    )
+    batch.validate()
+    return replace(batch, **{name: torch.tensor(column) for name, column in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"anchor_of_turn": [0, 1, 0, 2]}, "anchor 0 .* groups 1 and 0|anchor 0 .* groups 0 and 1"),
+        ({"anchor_of_turn": [0, 1, 2, 4]}, r"anchor_of_turn must lie in \[0, 4\), got 0..4"),
+        ({"exchange_of_turn": [0, 2, 0, 0]}, "turn 1, number 1 of its trajectory, has 2"),
+        ({"exchange_of_turn": [0, 1, 1, 1]}, "turn 2, number 0 of its trajectory, has 1"),
+        ({"exchange_of_turn": [0, 0, 0, -1]}, "turn 3, number 1 of its trajectory, has -1"),
+        (
+            {"turn_of_token": [-1, 1, 1, -1, 0, -1, 2, -1, 3]},
+            "got turn 1 at token 2 before turn 0 at token 4",
+        ),
+        (
+            {"turn_of_token": [-1, 0, 0, -1, 2, -1, 2, -1, 3]},
+            "token 4 is of turn 2 of trajectory 1, but lies in segment 0 of trajectory 0",
+        ),
+    ],
+)
+def test_a_batch_that_methods_would_misread_is_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        spoilt(**columns).validate()
+
+
+def test_an_exchange_that_falls_is_refused():
+    batch = collate([trajectory([turn([1], [2], exchange=n) for n in (0, 1, 1)])])
+    fallen = replace(batch, exchange_of_turn=torch.tensor([0, 1, 0]))
+    with pytest.raises(ValueError, match="turn 2, number 2 of its trajectory, has 0"):
+        fallen.validate()
+
+
+def test_exchanges_numbered_with_gaps_stay_within_their_group():
+    """A key of (group, exchange) beyond the longest trajectory would be one of the next group."""
+    batch = collate(
+        [
+            trajectory([turn([1], [2]), turn([1], [2], exchange=7)]),
+            trajectory([turn([1], [2])], group="other"),
+        ]
+    )
+    batch.validate()
+    assert batch.exchange_of_turn.tolist() == [0, 1, 0]
+
+
+def test_a_part_numbers_its_states_anew():
+    batch = collate([trajectory([turn([1], [2], anchor=state)]) for state in "aba"])
+    part, _, _ = take(batch, torch.tensor([1, 2]))
+    part.validate()
+    first, second = part.anchor_of_turn.tolist()
+    assert first != second

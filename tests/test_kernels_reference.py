@@ -14,10 +14,12 @@ from torch import Tensor
 
 from turngym.errors import ConfigError, UsageError
 from turngym.trainers.kernels import dispatch
-from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.discounted_return.reference import reverse_scan
 from turngym.trainers.kernels.gae import gae
 from turngym.trainers.kernels.segment_norm import NormRule, segment_norm
+from turngym.trainers.kernels.segment_norm import numpy as norm_in_numpy
+from turngym.trainers.kernels.segment_norm import reference as norm_in_torch
 from turngym.trainers.kernels.segment_sum import segment_mean, segment_sum
 from turngym.trainers.kernels.spread import spread
 from turngym.trainers.kernels.testing import assert_close, poison
@@ -138,6 +140,57 @@ def test_statistics_from_some_rows_and_with_weights():
     assert_close(weighted.values, spelled.values[[0, 3]])
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 4), st.floats(-3, 3, width=32), st.booleans(), st.booleans(),
+            st.integers(0, 3),
+        ),
+        max_size=30,
+    ),
+    num_keys=st.sampled_from([1, 5, 7]),
+    rule=st.builds(
+        NormRule,
+        ddof=st.integers(0, 1),
+        eps=st.sampled_from([1e-8, 1e-6]),
+        eps_inside=st.sampled_from([0, 1e-8]),
+        divide=st.booleans(),
+        std_floor=st.sampled_from([1e-8, 0.5]),
+        singleton=st.sampled_from(["zero", "raw", "drop"]),
+    ),
+    given_columns=st.sets(st.sampled_from(["mask", "source", "weight"])),
+)  # fmt: skip
+def test_the_form_for_cpus_equals_the_torch_form(rows, num_keys, rule, given_columns):
+    """Singletons, empty keys, empty statistics, masked rows: any rule treated otherwise."""
+    keys, values, mask, source, weight = map(list, zip(*rows, strict=True)) if rows else [[]] * 5
+    columns = {
+        "mask": torch.tensor(mask, dtype=torch.bool),
+        "source": torch.tensor(source, dtype=torch.bool),
+        "weight": torch.tensor(weight, dtype=torch.float32),
+    }
+    columns = {name: column for name, column in columns.items() if name in given_columns}
+    x = torch.tensor(values, dtype=torch.float32)
+    if "mask" in columns:
+        x = poison(x, columns["mask"])
+    key = ints(*keys).clamp(max=num_keys - 1)
+    arguments = (x, key, num_keys, rule)
+    got = norm_in_numpy.segment_norm(*arguments, **columns)
+    expected = norm_in_torch.segment_norm(*arguments, **columns)
+    assert_close(got.values, expected.values, 1e-5)
+    assert torch.equal(got.kept, expected.kept)
+    assert got.singletons == expected.singletons and got.flat == expected.flat
+    assert got.flat.dtype == expected.flat.dtype
+
+
+def test_many_rows_go_to_the_torch_form(monkeypatch):
+    key = torch.arange(200) % 7
+    values = torch.randn(200, generator=torch.Generator().manual_seed(3))
+    few = segment_norm(values, key, 7, NormRule())
+    monkeypatch.setattr(norm_in_numpy, "SMALL", 100)
+    assert_close(segment_norm(values, key, 7, NormRule()).values, few.values)
+
+
 # ---- scans ----
 
 
@@ -201,19 +254,66 @@ def test_gae_and_returns_equal_a_loop(steps: list[Step], gamma: float, turn_time
     assert_close(made.returns, torch.tensor(advantage) + torch.where(keep, arguments[1], 0), 1e-4)
     got = discounted_return(arguments[0], where, gamma, mask=keep, time=time)
     assert_close(got, torch.tensor(ahead), 1e-4)
-    longest = max((rows.count(each) for each in rows), default=0)
-    again = gae(*arguments, where, gamma, lam, mask=keep, time=time, longest=longest)
-    assert_close(again.advantage, made.advantage)
 
 
-@pytest.mark.parametrize("longest", [1, 2, 3, 8, 31, 32])
-def test_short_rows_are_scanned_alike(longest: int):
-    """All row lengths up to `longest`, so that each doubling has rows that need it and rows end."""
-    lengths = torch.arange(1, longest + 1).repeat(3)
-    row = torch.repeat_interleave(torch.arange(lengths.shape[0]), lengths)
-    rewards = torch.randn(row.shape[0], generator=torch.Generator().manual_seed(1))
-    blocks = discounted_return(rewards, row, 0.9)
-    assert_close(discounted_return(rewards, row, 0.9, longest=longest), blocks)
+def rows_of(lengths: list[int]) -> tuple[Tensor, Table]:
+    """The row of each step, and the table; rows may be empty."""
+    row = torch.repeat_interleave(torch.arange(len(lengths)), ints(*lengths))
+    starts = ints(*lengths).cumsum(0) - ints(*lengths)
+    longest = max(lengths, default=0)
+    place = row * longest + torch.arange(row.shape[0]) - starts[row]
+    return row, Table(place=place, rows=len(lengths), longest=longest)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(0, 33) | st.integers(0, 300), max_size=6),
+    gamma=st.sampled_from([0.0, 0.3, 0.95, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_rows_without_gaps_equal_a_loop(lengths: list[int], gamma: float, seed: int):
+    """Short rows, long rows, blocks with several row ends; what the table says changes nothing."""
+    lam = 0.7
+    row, table = rows_of(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    rewards, values = torch.randn(2, row.shape[0], generator=generator)
+    returns, advantages = [], []
+    for reward, value in zip(rewards.split(lengths), values.split(lengths), strict=True):
+        after = [*value.tolist()[1:], 0.0]
+        errors = [
+            r + gamma * later - v
+            for r, v, later in zip(reward.tolist(), value.tolist(), after, strict=False)
+        ]
+        returns += python_scan([gamma] * len(reward), reward.tolist())
+        advantages += python_scan([gamma * lam] * len(reward), errors)
+    for known in (None, table):
+        got = discounted_return(rewards, row, gamma, table=known)
+        assert_close(got, torch.tensor(returns), 1e-4)
+        made = gae(rewards, values, row, gamma, lam, table=known)
+        assert_close(made.advantage, torch.tensor(advantages), 1e-4)
+        assert_close(made.returns, torch.tensor(advantages) + values, 1e-4)
+
+
+def test_settings_for_float32_products_do_not_reach_returns():
+    """On some CPUs "medium" multiplies in bfloat16, which keeps two digits."""
+    row, table = rows_of([20] * 50)
+    rewards = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    exact = discounted_return(rewards, row, 0.9, table=table)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(discounted_return(rewards, row, 0.9, table=table), exact)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_large_neighbour_costs_no_digits():
+    """A row end inside a block: what lies behind it must not be added and taken away again."""
+    row, table = rows_of([100, 100])
+    rewards = torch.cat([torch.full((100,), 1e-3), torch.full((100,), 1e12)])
+    for known in (None, table):
+        got = discounted_return(rewards, row, 1.0, table=known)
+        assert_close(got[:100], torch.arange(100, 0, -1) * 1e-3, 1e-6)
 
 
 def test_turn_time_by_hand():

@@ -155,6 +155,28 @@ def test_an_objective_of_the_chunk_is_differentiated_in_the_forward_pass():
         assert_close(left, right)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_waits_for_the_backward_pass_is_no_larger_than_it_must_be(dtype):
+    """float32 sums of a head are gigabytes; a float16 gradient needs their range for its scale."""
+    hidden, head, rows, targets, _ = drawn(300, 300, dtype)
+    with torch.no_grad():
+        hidden.mul_(0.1)
+
+    def objective(logprobs, _entropy, _start, _stop):
+        return logprobs.sum() * 1e-6
+
+    spans = [(start, min(start + 7, 300)) for start in range(0, 300, 7)]
+    value = linear_objective(hidden, head, rows, targets, None, objective, spans, False)
+    kept = value.grad_fn.saved_tensors[1].dtype
+    assert kept == (torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
+    got = torch.autograd.grad(1e6 * value, (hidden, head))
+    exact = [leaf.detach().double().requires_grad_() for leaf in (hidden, head)]
+    wanted = torch.autograd.grad(definition.linear_logprob(*exact, rows, targets)[0].sum(), exact)
+    for mine, expected in zip(got, wanted, strict=True):
+        assert mine.dtype == dtype
+        assert_close(mine.double(), expected, atol=5e-3, rtol=2 * torch.finfo(dtype).eps)
+
+
 def policy_case(turn_lengths, seed=0):
     generator = torch.Generator().manual_seed(seed)
 

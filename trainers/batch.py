@@ -104,6 +104,7 @@ class _Columns:
         counts = torch.tensor(self.cu_turns).diff()
         cu_turns = torch.tensor(self.cu_turns)
         traj_of_turn = torch.repeat_interleave(torch.arange(len(trajectories)), counts)
+        turn_index = torch.arange(len(turns)) - cu_turns[:-1][traj_of_turn]
         groups: dict[str, int] = {}
         group_of_traj = [groups.setdefault(t.group, len(groups)) for t in trajectories]
         rewarded = [
@@ -118,8 +119,9 @@ class _Columns:
             traj_of_segment=torch.tensor(self.traj_of_segment, dtype=torch.int64),
             traj_of_turn=traj_of_turn,
             cu_turns=cu_turns,
-            turn_index=torch.arange(len(turns)) - cu_turns[:-1][traj_of_turn],
-            exchange_of_turn=_int_list([turn.exchange for turn in turns]),
+            turn_index=turn_index,
+            # An environment may number its exchanges with gaps; keys of turns leave none.
+            exchange_of_turn=_int_list([turn.exchange for turn in turns]).minimum(turn_index),
             anchor_of_turn=_int_list(self.anchors),
             turn_rewards=torch.tensor(
                 [turn.reward if has else 0.0 for turn, has in zip(turns, rewarded, strict=True)],
@@ -139,7 +141,7 @@ class _Columns:
             traj_mask=torch.tensor([t.status.counts for t in trajectories], dtype=torch.bool),
             num_groups=len(groups),
             max_turns=int(counts.max()) if len(trajectories) else 0,
-        )
+        ).with_table()
 
 
 def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
@@ -170,9 +172,10 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
     chosen: dict[str, Any] = {
         name: _rows(getattr(batch, name), rows[size]) for name, size in SIZE_OF_COLUMN.items()
     }
-    # These two count turns and trajectories anew.
+    # These three count turns, trajectories and states anew.
     chosen["turn_of_token"] = new_turn[batch.turn_of_token[tokens]]
     chosen["traj_of_turn"] = new_traj[batch.traj_of_turn[turns]]
+    chosen["anchor_of_turn"] = torch.unique(chosen["anchor_of_turn"], return_inverse=True)[1]
     part = replace(
         batch,
         **chosen,
@@ -180,6 +183,11 @@ def take(batch: TurnBatch, trajs: Tensor) -> tuple[TurnBatch, Tensor, Tensor]:
         traj_of_segment=new_traj[batch.traj_of_segment[segments]],
         cu_turns=_offsets(counts),
         max_turns=int(counts.max()) if counts.numel() else 0,
+        sampled=None,
+        traj_by_group=None,
+        cu_groups=None,
+        cu_traj_tokens=None,
+        largest_group=0,
         token_columns=_columns(batch.token_columns, tokens),
         turn_columns=_columns(batch.turn_columns, turns),
         traj_columns=_columns(batch.traj_columns, trajs),

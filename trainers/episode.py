@@ -149,8 +149,6 @@ class Origin:
         Raises:
             EnvironmentFailure: the fork starts from another state.
         """
-        if group.size == 1:
-            return self.env
         env = self.env.fork(seed=derive(group.seed, index))
         with closed_on_failure(env):
             found = env.fingerprint()
@@ -189,6 +187,7 @@ class Episode:
         self.lost = False
         """Whether it ended because its worker died, so that it may be played again."""
         self._acting = False
+        self._clock = asyncio.timeout(None)
         self._started = time.perf_counter()
         self._tape = Tape()
 
@@ -218,24 +217,28 @@ class Episode:
         # Shielded: one member that is cancelled must not take the origin from the others.
         origin: Origin = await asyncio.shield(self._origin_task)
         self._origin = origin
-        env = self._env = await self._fork(origin)
-        new, info = origin.observation, origin.info
-        while True:
-            anchor = str(info.get("anchor") or digest(new))
-            seen, completion = new, await self._act(env, new)
-            result = await self._step(env, completion.message)
-            new, reward, terminated, truncated, info = checked_step(env, result)
-            self._tape.add(seen, completion, anchor, reward, info)
-            if terminated or truncated:
-                self._tape.closing = new
-                return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
-            self._tape.hear(new, info)
+        async with self._clock:
+            env = self._env = await self._fork(origin)
+            new, info = origin.observation, origin.info
+            while True:
+                anchor = str(info.get("anchor") or digest(new))
+                seen, completion = new, await self._act(env, new)
+                result = await self._step(env, completion.message)
+                new, reward, terminated, truncated, info = checked_step(env, result)
+                self._tape.add(seen, completion, anchor, reward, info)
+                if terminated or truncated:
+                    self._tape.closing = new
+                    return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
+                self._tape.hear(new, info)
 
     async def _fork(self, origin: Origin) -> TextEnv:
+        if self.group.size == 1:
+            return origin.env
+        self._allow(self.config.step_timeout_s)
         try:
             return await self._in_thread(lambda: origin.member(self.group, self.member))
         except BaseException:
-            if self._step_at_work is not None and self.group.size > 1:
+            if self._step_at_work is not None:
                 when_late(self._step_at_work, lambda env: env.close())
             raise
 
@@ -243,27 +246,34 @@ class Episode:
         context = Context(episode=self.key, tools=tuple(env.tools), turns=self._tape.turns, new=new)
         seed = derive(self.group.seed, self.member, len(self._tape.turns))
         self._acting = True
-        async with asyncio.timeout(self._time_for(self.config.act_timeout_s)):
-            completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
+        self._allow(self.config.act_timeout_s)
+        completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
         check_completion(self.agent, completion)
-        self._acting = False
         return completion
 
     async def _step(self, env: TextEnv, message: Message) -> Any:
+        self._allow(self.config.step_timeout_s)
+        self._acting = False
         astep = getattr(env, "astep", None)
         if astep is not None:
-            async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
-                return await astep(message)
+            return await astep(message)
         return await self._in_thread(lambda: env.step(message))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         future = self._step_at_work = self._executor.submit(work)
-        async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
-            return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(future)
 
-    def _time_for(self, limit_s: float) -> float:
+    def _allow(self, limit_s: float) -> None:
+        """So much time for what comes next, or what the episode has left.
+
+        Raises:
+            TimeoutError: whoever came before was out of time and went on all the same.
+        """
+        if self._clock.expired():
+            raise TimeoutError("out of time; what was told to stop went on")
         left = self._started + self.config.episode_timeout_s - time.perf_counter()
-        return max(min(limit_s, left), 0.0)
+        now = asyncio.get_running_loop().time()
+        self._clock.reschedule(now + max(min(limit_s, left), 0.0))
 
     def _end(self, status: EpisodeStatus, error: str) -> Trajectory:
         env, origin = self._env, self._origin

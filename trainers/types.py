@@ -30,6 +30,7 @@ SIZE_OF_COLUMN: Mapping[str, str] = {
             "turn_status",
             "temperature",
             "policy_version",
+            "tokens_of_turn",
         ),
         "K",
     ),
@@ -65,9 +66,9 @@ class TurnBatch:
     turn_index: Tensor
     """[K] int64, from 0 in each trajectory."""
     exchange_of_turn: Tensor
-    """[K] int64, from 0 in each trajectory, non-decreasing."""
+    """[K] int64, from 0 in each trajectory, non-decreasing, at most turn_index."""
     anchor_of_turn: Tensor
-    """[K] int64 in 0..K-1 (of the whole batch), equal exactly where group and observable state are."""
+    """[K] int64 in 0..K-1, equal exactly where group and observable state are."""
     turn_rewards: Tensor
     """[K] float32, 0 where reward_mask is false; never contains the outcome."""
     reward_mask: Tensor
@@ -93,6 +94,18 @@ class TurnBatch:
     num_groups: int
     max_turns: int
     """Longest trajectory in turns."""
+    tokens_of_turn: Tensor | None = None
+    """[K] int64 sampled tokens. This and the next five are the batch's table (`with_table`)."""
+    sampled: Tensor | None = None
+    """[tokens with turn_of_token >= 0] int64: where they lie."""
+    traj_by_group: Tensor | None = None
+    """[B] int64 trajectories, group after group."""
+    cu_groups: Tensor | None = None
+    """[G+1] int64 offsets into traj_by_group."""
+    cu_traj_tokens: Tensor | None = None
+    """[B+1] int64 offsets of trajectories into tokens."""
+    largest_group: int = 0
+    """Trajectories in the largest group; 0 without a table."""
     token_columns: Mapping[str, Tensor] = field(default_factory=dict)
     """Signal columns [N]."""
     turn_columns: Mapping[str, Tensor] = field(default_factory=dict)
@@ -157,6 +170,23 @@ class TurnBatch:
             traj_columns={**self.traj_columns, **(traj or {})},
         )
 
+    def with_table(self) -> TurnBatch:
+        """A batch that knows the tokens of each turn and the trajectories of each group.
+
+        Kernels then need not find them out. Made where batches are: on a GPU it would wait.
+        """
+        sizes = torch.bincount(self.group_of_traj, minlength=self.num_groups)
+        trajs = torch.arange(self.num_trajectories + 1, device=self.device)
+        return replace(
+            self,
+            tokens_of_turn=torch.bincount(self.turn_of_token + 1, minlength=self.num_turns + 1)[1:],
+            sampled=(self.turn_of_token >= 0).nonzero().squeeze(1),
+            traj_by_group=torch.argsort(self.group_of_traj, stable=True),
+            cu_groups=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+            cu_traj_tokens=self.cu_tokens[torch.searchsorted(self.traj_of_segment, trajs)],
+            largest_group=int(sizes.max()) if self.num_groups else 0,
+        )
+
     def validate(self) -> None:
         """Check lengths, types, ranges and offsets.
 
@@ -184,6 +214,73 @@ class TurnBatch:
         longest = int(counts.max()) if counts.numel() else 0
         if longest != self.max_turns:
             raise ValueError(f"max_turns is {self.max_turns}, the longest trajectory has {longest}")
+        self._check_tokens()
+        self._check_keys()
+        if self.traj_by_group is not None:
+            self._check_table()
+
+    def _check_tokens(self) -> None:
+        """Sampled tokens lie turn after turn, in segments of their own trajectory."""
+        places = (self.turn_of_token >= 0).nonzero().squeeze(1)
+        turns = self.turn_of_token[places]
+        falls = (turns.diff() < 0).nonzero().squeeze(1)
+        if falls.numel():
+            at = int(falls[0])
+            raise ValueError(
+                f"turn_of_token must rise over the sampled tokens, got turn {int(turns[at])} at "
+                f"token {int(places[at])} before turn {int(turns[at + 1])} at token "
+                f"{int(places[at + 1])}: lay tokens out turn after turn"
+            )
+        segments = torch.repeat_interleave(
+            torch.arange(self.num_segments, device=self.device), self.cu_tokens.diff()
+        )[places]
+        strays = (self.traj_of_segment[segments] != self.traj_of_turn[turns]).nonzero().squeeze(1)
+        if strays.numel():
+            at = int(strays[0])
+            raise ValueError(
+                f"token {int(places[at])} is of turn {int(turns[at])} of trajectory "
+                f"{int(self.traj_of_turn[turns[at]])}, but lies in segment {int(segments[at])} of "
+                f"trajectory {int(self.traj_of_segment[segments[at]])}"
+            )
+
+    def _check_keys(self) -> None:
+        """What methods compare turns by: exchanges count up, no anchor is of two groups."""
+        exchange, index = self.exchange_of_turn, self.turn_index
+        falls = (exchange.diff(prepend=exchange.new_zeros(1)) < 0) & (index > 0)
+        wrong = (falls | (exchange < 0) | (exchange > index)).nonzero().squeeze(1)
+        if wrong.numel():
+            turn = int(wrong[0])
+            raise ValueError(
+                f"exchange_of_turn must count from 0 in each trajectory, never fall and never pass "
+                f"turn_index; turn {turn}, number {int(index[turn])} of its trajectory, has "
+                f"{int(exchange[turn])}"
+            )
+        self._check_range("anchor_of_turn", self.anchor_of_turn, 0, self.num_turns)
+        groups = self.group_of_traj[self.traj_of_turn]
+        first = groups.new_zeros(self.num_turns).scatter_(0, self.anchor_of_turn, groups)
+        shared = (first[self.anchor_of_turn] != groups).nonzero().squeeze(1)
+        if shared.numel():
+            turn = int(shared[0])
+            anchor = int(self.anchor_of_turn[turn])
+            raise ValueError(
+                f"anchor {anchor} of anchor_of_turn is shared by the groups {int(groups[turn])} "
+                f"and {int(first[anchor])}: equal states of different groups need anchors of "
+                "their own"
+            )
+
+    def _check_table(self) -> None:
+        fresh = self.with_table()
+        for name in (
+            "tokens_of_turn",
+            "sampled",
+            "traj_by_group",
+            "cu_groups",
+            "cu_traj_tokens",
+            "largest_group",
+        ):
+            given, made = getattr(self, name), getattr(fresh, name)
+            if given != made if isinstance(made, int) else not torch.equal(given, made):
+                raise ValueError(f"{name} is of other groups or tokens: call with_table() last")
 
     def _check_lengths(self) -> None:
         sizes = {"N": self.num_tokens, "K": self.num_turns, "B": self.num_trajectories}

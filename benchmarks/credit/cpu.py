@@ -24,7 +24,7 @@ from references import (
     mapo_floats,
     mapo_numpy,
 )
-from report import Row, milliseconds, print_table, write_json
+from report import Row, milliseconds, paired, print_table, write_json
 from torch import Tensor
 
 from turngym.trainers.credit import (
@@ -63,11 +63,12 @@ def compare(
     """
     difference = float((ours().double() - theirs().double()).abs().max())
     assert difference <= tolerance, f"{case}: {peer} differs by {difference}"
+    ours_ms, peer_ms = paired(ours, theirs)
     return Row(
         case=case,
         peer=peer,
-        ours_ms=milliseconds(ours),
-        peer_ms=milliseconds(theirs),
+        ours_ms=ours_ms,
+        peer_ms=peer_ms,
         largest_difference=difference,
         target=target,
     )
@@ -232,12 +233,13 @@ def token_rows(case: VerlCase) -> list[Row]:
         mine = padded(batch, torch.where(batch.turn_of_token >= 0, token, 0))
         difference = float((mine - torch.where(case.mask > 0, theirs()[0], 0)).abs().max())
         assert difference <= 5e-5, f"{name} differs from verl by {difference}"
+        ours_ms, peer_ms = paired(ours, theirs)
         rows.append(
             Row(
                 case=f"{name}, {case.name}, packed",
                 peer="verl",
-                ours_ms=milliseconds(ours),
-                peer_ms=milliseconds(theirs),
+                ours_ms=ours_ms,
+                peer_ms=peer_ms,
                 largest_difference=difference,
                 target=10,
             )
@@ -291,6 +293,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [
         *turn_level(8, 1),
+        *turn_level(32, 1),
         *turn_level(512, 5),
         *turn_level(16384, 30),
         *bilevel(32, 1024),

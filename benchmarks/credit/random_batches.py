@@ -12,13 +12,15 @@ GROUP = 8
 STATES = 30
 
 
-def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> TurnBatch:
+def random_batch(
+    num_trajectories: int, max_tokens: int = 0, seed: int = 0, *, shortest: int = 4
+) -> TurnBatch:
     """Trajectories of up to `max_tokens` tokens, some 43 % of them sampled; 0: one token per turn.
 
     The turns of a group fall on 40 states, so that its members meet in them, as in GiGPO's setting.
     """
     draw = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(4, 21, (num_trajectories,), generator=draw)
+    lengths = torch.randint(shortest, 21, (num_trajectories,), generator=draw)
     cu_turns = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     num_turns = int(cu_turns[-1])
     traj = torch.repeat_interleave(torch.arange(num_trajectories), lengths)
@@ -62,7 +64,8 @@ def random_batch(num_trajectories: int, max_tokens: int = 0, seed: int = 0) -> T
         num_groups=-(-num_trajectories // GROUP),
         max_turns=int(lengths.max()),
     )
-    return replace(batch, token_columns={"values": torch.randn(num_tokens, generator=draw)})
+    values = torch.randn(num_tokens, generator=draw)
+    return replace(batch.with_table(), token_columns={"values": values})
 
 
 def padded(batch: TurnBatch, column: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ Legend: K turns, B trajectories.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -38,6 +39,7 @@ from turngym.trainers.credit.credit import (
     turn_return,
 )
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["INFO_GAIN", "INFO_GAIN_MASK", "A2tgpoConfig", "a2tgpo"]
@@ -72,7 +74,24 @@ class A2tgpoConfig(PresetConfig):
     """Smaller deviations of gain are rounding."""
 
 
-@credit("a2tgpo", needs=(INFO_GAIN, INFO_GAIN_MASK))
+def _plan(config: A2tgpoConfig) -> TurnPlan:
+    rule = NormRule(eps=config.eps, eps_inside=config.eps_inside)
+    return TurnPlan(
+        score=Norm(name="group", rule=replace(rule, singleton=config.singleton)),
+        column="info_gain",
+        known="info_gain_mask",
+        unknown="exclude",
+        before=Norm(
+            name="gain", rule=replace(rule, std_floor=config.gain_floor), scope=config.turn_key
+        ),
+        gamma=config.gamma,
+        root_count=True,
+        own=config.alpha,
+        clip_beta=config.beta,
+    )
+
+
+@credit("a2tgpo", needs=(INFO_GAIN, INFO_GAIN_MASK), plan=_plan)
 def a2tgpo(batch: TurnBatch, config: A2tgpoConfig) -> Credit:
     """Turn advantages and clip factors."""
     exists = column(batch, INFO_GAIN_MASK).bool() & batch.turn_mask

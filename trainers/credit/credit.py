@@ -24,10 +24,12 @@ from torch import Tensor
 from turngym.config import Config, parse
 from turngym.errors import UsageError
 from turngym.registry import Registry
-from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.discounted_return import Table, discounted_return
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.token_credit import TokenPlan, token_credit
+from turngym.trainers.kernels.turn_credit import TurnPlan, may_fuse, turn_credit
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "counted",
     "credit",
     "finish",
+    "fused_credit",
     "group_of_turn",
     "last_turn",
     "leave_one_out",
@@ -49,6 +52,7 @@ __all__ = [
     "step_rewards",
     "turn_position_key",
     "turn_return",
+    "turn_table",
 ]
 
 C = TypeVar("C", bound=Config)
@@ -79,6 +83,7 @@ class Need:
 
 
 Needs = tuple[Need, ...] | Callable[[C], tuple[Need, ...]]
+Plan = Callable[[C], TurnPlan | TokenPlan | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class CreditMethod(Generic[C]):
     function: Callable[[TurnBatch, C], Credit]
     config: type[C]
     declared: Needs[C]
+    plan: Plan[C] | None = None
+    """The same as data, for kernels that run all of it at once."""
 
     def __call__(self, batch: TurnBatch, config: C | None = None) -> Credit:
         """The credit of every turn; without `config` the defaults hold.
@@ -99,8 +106,10 @@ class CreditMethod(Generic[C]):
         config = self.config() if config is None else config
         for need in self.needs(config):
             column(batch, need, self.name)
+        plan = self.plan(config) if self.plan is not None and may_fuse(batch) else None
         with torch.no_grad():
-            return self.function(batch, config)
+            fused = None if plan is None else fused_credit(batch, plan)
+            return self.function(batch, config) if fused is None else fused
 
     def needs(self, config: C) -> tuple[Need, ...]:
         """The columns that the method reads under these settings."""
@@ -115,17 +124,25 @@ class CreditMethod(Generic[C]):
         return parse(self.config, settings, source=f"credit method {self.name!r}")
 
 
+def fused_credit(batch: TurnBatch, plan: TurnPlan | TokenPlan) -> Credit | None:
+    """What `plan` says of the batch by its kernels; None where the torch form is to be run."""
+    if isinstance(plan, TurnPlan):
+        return turn_credit(batch, plan)
+    return token_credit(batch, plan)
+
+
 CREDITS: Registry[CreditMethod[Any]] = Registry("credit method")
 
 
 def credit(
-    name: str, needs: Needs[C] = ()
+    name: str, needs: Needs[C] = (), plan: Plan[C] | None = None
 ) -> Callable[[Callable[[TurnBatch, C], Credit]], CreditMethod[C]]:
     """Decorator that makes `f(batch, config) -> Credit` a registered method.
 
     Args:
         name: in the registry.
         needs: signal columns, or a function of the config that gives them.
+        plan: the same as data, for one launch on a GPU; gives None where the settings have no plan.
 
     Raises:
         TypeError: the annotation of `config` is no subclass of Config.
@@ -138,7 +155,9 @@ def credit(
                 f"credit method {name!r}: annotate the argument `config` with its Config class, "
                 f"got {kind!r}"
             )
-        method: CreditMethod[C] = CreditMethod(name, function, typing.cast(type[C], kind), needs)
+        method: CreditMethod[C] = CreditMethod(
+            name, function, typing.cast(type[C], kind), needs, plan
+        )
         CREDITS.add(name, method)
         return method
 
@@ -195,8 +214,8 @@ def last_turn(batch: TurnBatch) -> Tensor:
 
 def step_rewards(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[K] float32 weighted turn rewards, the outcome added on each last turn."""
-    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0).mul_(turn_reward_weight)
-    rewards += of_turn(batch, batch.outcome).masked_fill_(~last_turn(batch), 0)
+    rewards = _known_rewards(batch, turn_reward_weight)
+    rewards += of_turn(batch, batch.outcome) * last_turn(batch)
     return rewards.masked_fill_(~batch.turn_mask, 0)
 
 
@@ -204,14 +223,26 @@ def scores(batch: TurnBatch, turn_reward_weight: float) -> Tensor:
     """[B] float32 outcome plus the weighted sum of turn rewards."""
     if turn_reward_weight == 0:
         return batch.outcome
-    rewards = torch.where(batch.reward_mask, batch.turn_rewards, 0)
-    sums = segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories)
-    return batch.outcome + turn_reward_weight * sums
+    rewards = _known_rewards(batch, turn_reward_weight)
+    return segment_sum(rewards, batch.traj_of_turn, batch.num_trajectories).add_(batch.outcome)
+
+
+def _known_rewards(batch: TurnBatch, weight: float) -> Tensor:
+    """[K] float32 weighted turn rewards, 0 where there is none."""
+    rewards = batch.turn_rewards.masked_fill(~batch.reward_mask, 0)
+    return rewards if weight == 1 else rewards.mul_(weight)
+
+
+def turn_table(batch: TurnBatch) -> Table:
+    """The turns as rows of a padded table, for the kernels that run over them."""
+    longest = batch.max_turns
+    place = batch.traj_of_turn * longest + batch.turn_index
+    return Table(place=place, rows=batch.num_trajectories, longest=longest)
 
 
 def turn_return(batch: TurnBatch, rewards: Tensor, gamma: float) -> Tensor:
     """[K] float32 discounted sum of `rewards` [K] from each turn to its trajectory's end."""
-    return discounted_return(rewards, batch.traj_of_turn, gamma, longest=batch.max_turns)
+    return discounted_return(rewards, batch.traj_of_turn, gamma, table=turn_table(batch))
 
 
 def leave_one_out(

@@ -18,10 +18,17 @@ from typing import Literal
 from pydantic import Field
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import column, credit
+from turngym.trainers.credit.credit import column, credit, turn_table
 from turngym.trainers.credit.gae_token import TOKEN_VALUES
-from turngym.trainers.credit.tokens import end_rewards, token_credit, token_view, whiten_tokens
+from turngym.trainers.credit.tokens import (
+    end_rewards,
+    token_credit,
+    token_view,
+    whiten_tokens,
+    whitening,
+)
 from turngym.trainers.kernels.gae import gae
+from turngym.trainers.kernels.token_credit import TokenPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["GaeBilevelConfig", "gae_bilevel"]
@@ -41,7 +48,19 @@ class GaeBilevelConfig(Config):
     whiten: bool = True
 
 
-@credit("gae_bilevel", needs=(TOKEN_VALUES,))
+def _plan(config: GaeBilevelConfig) -> TokenPlan:
+    return TokenPlan(
+        gamma=config.gamma_turn,
+        lam=config.lam_turn,
+        inner_gamma=config.gamma,
+        inner_lam=config.lam,
+        reward_weight=config.turn_reward_weight,
+        own=float(not config.whiten),
+        wide=whitening(config.whiten),
+    )
+
+
+@credit("gae_bilevel", needs=(TOKEN_VALUES,), plan=_plan)
 def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
     """Token advantages and the critic's targets."""
     view = token_view(batch)
@@ -52,8 +71,8 @@ def gae_bilevel(batch: TurnBatch, config: GaeBilevelConfig) -> Credit:
         batch.traj_of_turn,
         config.gamma_turn,
         config.lam_turn,
-        mask=view.counts > 0,
-        longest=batch.max_turns,
+        mask=view.has_rows,
+        table=turn_table(batch),
     )
     target = view.on_last(high.returns)
     low = gae(target, values, view.turn, config.gamma, config.lam, mask=view.mask)

@@ -18,8 +18,15 @@ from pydantic import Field
 
 from turngym.config import Config
 from turngym.trainers.credit.credit import Need, column, credit
-from turngym.trainers.credit.tokens import end_rewards, token_credit, token_view, whiten_tokens
+from turngym.trainers.credit.tokens import (
+    end_rewards,
+    token_credit,
+    token_view,
+    whiten_tokens,
+    whitening,
+)
 from turngym.trainers.kernels.gae import gae
+from turngym.trainers.kernels.token_credit import TokenPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["TOKEN_VALUES", "GaeTokenConfig", "gae_token"]
@@ -40,7 +47,18 @@ class GaeTokenConfig(Config):
     whiten: bool = True
 
 
-@credit("gae_token", needs=(TOKEN_VALUES,))
+def _plan(config: GaeTokenConfig) -> TokenPlan:
+    return TokenPlan(
+        gamma=config.gamma,
+        lam=config.lam,
+        turn_time=config.time == "turn",
+        reward_weight=config.turn_reward_weight,
+        own=float(not config.whiten),
+        wide=whitening(config.whiten),
+    )
+
+
+@credit("gae_token", needs=(TOKEN_VALUES,), plan=_plan)
 def gae_token(batch: TurnBatch, config: GaeTokenConfig) -> Credit:
     """Token advantages and the critic's targets."""
     view = token_view(batch)

@@ -19,9 +19,10 @@ from pydantic import Field
 from torch import Tensor
 
 from turngym.config import Config
-from turngym.trainers.credit.credit import Need, column, credit, finish, step_rewards
-from turngym.trainers.credit.tokens import whiten_turns
+from turngym.trainers.credit.credit import Need, column, credit, finish, step_rewards, turn_table
+from turngym.trainers.credit.tokens import whiten_turns, whitening
 from turngym.trainers.kernels.gae import Advantages, gae
+from turngym.trainers.kernels.turn_credit import TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["TURN_VALUES", "GaeTurnConfig", "gae_turn", "turn_gae"]
@@ -40,7 +41,20 @@ class GaeTurnConfig(Config):
     whiten: bool = True
 
 
-@credit("gae_turn", needs=(TURN_VALUES,))
+def _plan(config: GaeTurnConfig) -> TurnPlan:
+    return TurnPlan(
+        column="turn_rewards",
+        weight=config.turn_reward_weight,
+        known="reward_mask",
+        outcome_last=True,
+        gamma=config.gamma,
+        lam=config.lam,
+        own=float(not config.whiten),
+        wide=whitening(config.whiten),
+    )
+
+
+@credit("gae_turn", needs=(TURN_VALUES,), plan=_plan)
 def gae_turn(batch: TurnBatch, config: GaeTurnConfig) -> Credit:
     """Turn advantages and the critic's targets."""
     rewards = step_rewards(batch, config.turn_reward_weight)
@@ -57,5 +71,4 @@ def turn_gae(batch: TurnBatch, rewards: Tensor, gamma: float, lam: float) -> Adv
         UsageError: the batch has no turn values.
     """
     values = torch.where(batch.turn_mask, column(batch, TURN_VALUES), 0)
-    row, longest = batch.traj_of_turn, batch.max_turns
-    return gae(rewards, values, row, gamma, lam, longest=longest)
+    return gae(rewards, values, batch.traj_of_turn, gamma, lam, table=turn_table(batch))

@@ -16,6 +16,7 @@ Legend: K turns, B trajectories.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -31,6 +32,7 @@ from turngym.trainers.credit.credit import (
     turn_return,
 )
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["GigpoConfig", "gigpo"]
@@ -58,7 +60,26 @@ class GigpoConfig(PresetConfig):
     eps: float = Field(default=1e-6, ge=0)
 
 
-@credit("gigpo")
+def _plan(config: GigpoConfig) -> TurnPlan:
+    rule = NormRule(ddof=1, eps=config.eps, divide=config.norm == "mean_std")
+    return TurnPlan(
+        score=Norm(
+            name="group",
+            rule=replace(rule, singleton=config.singleton),
+            share="length" if config.episode_rows == "steps" else "row",
+        ),
+        score_rewards=config.turn_reward_weight,
+        column="turn_rewards",
+        weight=config.turn_reward_weight,
+        known="reward_mask",
+        outcome_last=True,
+        gamma=config.gamma,
+        own=0.0,
+        wide=Norm(name="anchor", rule=rule, scope="anchor", weight=config.omega),
+    )
+
+
+@credit("gigpo", plan=_plan)
 def gigpo(batch: TurnBatch, config: GigpoConfig) -> Credit:
     """Episode and step advantages, added."""
     divide = config.norm == "mean_std"

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from turngym.trainers.credit.credit import PresetConfig, counted, credit, finish, of_turn, scores
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["GrpoConfig", "grpo"]
@@ -38,20 +39,28 @@ class GrpoConfig(PresetConfig):
     eps: float = Field(default=1e-6, ge=0)
 
 
-@credit("grpo")
-def grpo(batch: TurnBatch, config: GrpoConfig) -> Credit:
-    """The group-normalised score of each trajectory on all its turns."""
-    rule = NormRule(
+def _rule(config: GrpoConfig) -> NormRule:
+    return NormRule(
         ddof=config.ddof,
         eps=config.eps,
         divide=config.divide_by_std,
         singleton=config.singleton,
     )
+
+
+def _plan(config: GrpoConfig) -> TurnPlan:
+    score = Norm(name="group", rule=_rule(config))
+    return TurnPlan(score=score, score_rewards=config.turn_reward_weight)
+
+
+@credit("grpo", plan=_plan)
+def grpo(batch: TurnBatch, config: GrpoConfig) -> Credit:
+    """The group-normalised score of each trajectory on all its turns."""
     normed = segment_norm(
         scores(batch, config.turn_reward_weight),
         batch.group_of_traj,
         batch.num_groups,
-        rule,
+        _rule(config),
         mask=counted(batch),
     )
     kept = of_turn(batch, normed.kept) if config.singleton == "drop" else None

@@ -35,6 +35,7 @@ from turngym.trainers.credit.credit import (
     turn_return,
 )
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["IgpoConfig", "igpo"]
@@ -59,7 +60,21 @@ class IgpoConfig(PresetConfig):
     """Smaller deviations of gain are rounding."""
 
 
-@credit("igpo", needs=(INFO_GAIN, INFO_GAIN_MASK))
+def _plan(config: IgpoConfig) -> TurnPlan | None:
+    if config.norm == "joint":
+        return None
+    return TurnPlan(
+        score=Norm(name="group", rule=_rule(config)),
+        score_to="last",
+        column="info_gain",
+        known="info_gain_mask",
+        unknown="exclude",
+        before=Norm(name="gain", rule=_gain_rule(config)),
+        gamma=config.gamma,
+    )
+
+
+@credit("igpo", needs=(INFO_GAIN, INFO_GAIN_MASK), plan=_plan)
 def igpo(batch: TurnBatch, config: IgpoConfig) -> Credit:
     """The discounted sum of normalised gains and the normalised outcome."""
     exists = column(batch, INFO_GAIN_MASK).bool() & batch.turn_mask
@@ -79,7 +94,7 @@ def _separate(batch: TurnBatch, exists: Tensor, config: IgpoConfig) -> tuple[Nor
         column(batch, INFO_GAIN),
         group_of_turn(batch),
         batch.num_groups,
-        replace(_rule(config), std_floor=config.gain_floor, singleton="zero"),
+        _gain_rule(config),
         mask=exists,
     )
     outcome = segment_norm(
@@ -113,3 +128,7 @@ def _rule(config: IgpoConfig) -> NormRule:
         divide=config.divide_by_std,
         singleton=config.singleton,
     )
+
+
+def _gain_rule(config: IgpoConfig) -> NormRule:
+    return replace(_rule(config), std_floor=config.gain_floor, singleton="zero")

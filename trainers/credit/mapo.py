@@ -37,6 +37,7 @@ from turngym.trainers.credit.credit import (
 )
 from turngym.trainers.kernels.segment_norm import NormRule, Singleton, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_mean
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["MapoConfig", "mapo"]
@@ -67,7 +68,30 @@ class MapoConfig(PresetConfig):
     eps: float = Field(default=1e-8, ge=0)
 
 
-@credit("mapo")
+def _plan(config: MapoConfig) -> TurnPlan:
+    return TurnPlan(
+        column="turn_rewards",
+        known="reward_mask",
+        unknown=config.missing_reward,
+        gamma=config.gamma,
+        own=0.0,
+        near=Norm(
+            name="turn",
+            rule=NormRule(ddof=0, eps=config.eps, singleton=config.singleton),
+            scope=config.turn_key,
+            weight=config.turn_weight,
+        ),
+        wide=Norm(
+            name="wide",
+            rule=NormRule(ddof=0, eps=config.eps),
+            scope=config.wide_scope,
+            weight=config.wide_weight,
+        ),
+        wide_of_values=config.wide_input == "reward",
+    )
+
+
+@credit("mapo", plan=_plan)
 def mapo(batch: TurnBatch, config: MapoConfig) -> Credit:
     """Turn-level and wide advantages, mixed."""
     rewards, known = _rewards(batch, config)
@@ -87,13 +111,11 @@ def mapo(batch: TurnBatch, config: MapoConfig) -> Credit:
         mask=known,
     )
     turn = config.turn_weight * near.values + config.wide_weight * wide.values
+    norms = {"turn": near, "wide": wide}
+    if config.singleton != "drop":
+        return finish(batch, turn, norms)
     dropped = known & ~near.kept
-    return finish(
-        batch,
-        torch.where(dropped, 0, turn),
-        {"turn": near, "wide": wide},
-        kept=~dropped if config.singleton == "drop" else None,
-    )
+    return finish(batch, turn.masked_fill(dropped, 0), norms, kept=~dropped)
 
 
 def _rewards(batch: TurnBatch, config: MapoConfig) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ from turngym.trainers.credit.credit import (
     of_turn,
 )
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, Singleton, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["STEP_REWARD", "OprlConfig", "oprl"]
@@ -63,7 +64,19 @@ class OprlConfig(PresetConfig):
     eps: float = Field(default=1e-6, ge=0)
 
 
-@credit("oprl", needs=(STEP_REWARD,))
+def _plan(config: OprlConfig) -> TurnPlan:
+    alone = config.normalize == "leave_one_out"
+    rule = NormRule(divide=False, singleton=config.singleton) if alone else _rule(config)
+    share: Literal["row", "first"] = "row" if config.step_rows == "all" else "first"
+    return TurnPlan(
+        score=Norm(name="group", rule=rule, leave_one_out=alone),
+        column="step_reward",
+        before=Norm(name="step", rule=rule, leave_one_out=alone, share=share),
+        own=config.alpha,
+    )
+
+
+@credit("oprl", needs=(STEP_REWARD,), plan=_plan)
 def oprl(batch: TurnBatch, config: OprlConfig) -> Credit:
     """Episode and step advantages, added."""
     episode = _norm(config, batch.outcome, batch.group_of_traj, batch.num_groups, counted(batch))
@@ -94,10 +107,13 @@ def _norm(
 ) -> Normed:
     if config.normalize == "leave_one_out":
         return leave_one_out(values, key, num_keys, config.singleton, mask=mask, source=source)
-    rule = NormRule(
+    return segment_norm(values, key, num_keys, _rule(config), mask=mask, source=source)
+
+
+def _rule(config: OprlConfig) -> NormRule:
+    return NormRule(
         ddof=config.ddof,
         eps=config.eps,
         divide=config.normalize == "std",
         singleton=config.singleton,
     )
-    return segment_norm(values, key, num_keys, rule, mask=mask, source=source)

@@ -21,6 +21,7 @@ from torch import Tensor
 from turngym.config import Config
 from turngym.trainers.credit.credit import credit, finish, step_rewards, turn_return
 from turngym.trainers.credit.tokens import (
+    WHITEN,
     TokenView,
     end_rewards,
     token_credit,
@@ -28,8 +29,11 @@ from turngym.trainers.credit.tokens import (
     trained_tokens,
     whiten_tokens,
     whiten_turns,
+    whitening,
 )
 from turngym.trainers.kernels.discounted_return import discounted_return
+from turngym.trainers.kernels.token_credit import TokenPlan
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["ReinforcePpConfig", "reinforce_pp"]
@@ -44,7 +48,27 @@ class ReinforcePpConfig(Config):
     turn_reward_weight: float = 0.0
 
 
-@credit("reinforce_pp")
+def _plan(config: ReinforcePpConfig) -> TurnPlan | TokenPlan:
+    if config.gamma != 1:
+        return TokenPlan(
+            gamma=config.gamma,
+            reward_weight=config.turn_reward_weight,
+            critic=False,
+            own=0.0,
+            wide=whitening(True),
+        )
+    return TurnPlan(
+        column="turn_rewards",
+        weight=config.turn_reward_weight,
+        known="reward_mask",
+        outcome_last=True,
+        gamma=1.0,
+        own=0.0,
+        wide=Norm(name="batch", rule=WHITEN, scope="batch", share="tokens"),
+    )
+
+
+@credit("reinforce_pp", plan=_plan)
 def reinforce_pp(batch: TurnBatch, config: ReinforcePpConfig) -> Credit:
     """Whitened returns, per turn where gamma is 1, else per token."""
     if config.gamma == 1:
@@ -65,7 +89,6 @@ def _returns(batch: TurnBatch, view: TokenView, config: ReinforcePpConfig) -> Te
         batch.traj_of_turn,
         config.gamma,
         time=so_far,
-        longest=batch.max_turns,
     )
     left = view.of_turn(so_far.int()).sub_(view.places())
     # exp is four times faster than a power; what is lost is less than the rounding of the last.

@@ -15,8 +15,9 @@ from typing import Literal
 
 from turngym.config import Config
 from turngym.trainers.credit.credit import counted, credit, finish, of_turn, scores
-from turngym.trainers.credit.tokens import trained_tokens, whiten_turns
+from turngym.trainers.credit.tokens import WHITEN, trained_tokens, whiten_turns
 from turngym.trainers.kernels.segment_norm import NormRule, segment_norm
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["ReinforcePpBaselineConfig", "reinforce_pp_baseline"]
@@ -32,7 +33,17 @@ class ReinforcePpBaselineConfig(Config):
     """What a group of one gets before the whitening; `raw`: its score."""
 
 
-@credit("reinforce_pp_baseline")
+def _plan(config: ReinforcePpBaselineConfig) -> TurnPlan:
+    return TurnPlan(
+        score=Norm(name="group", rule=NormRule(divide=False, singleton=config.singleton)),
+        score_rewards=config.turn_reward_weight,
+        score_to="every",
+        own=0.0,
+        wide=Norm(name="batch", rule=WHITEN, scope="batch", share="tokens"),
+    )
+
+
+@credit("reinforce_pp_baseline", plan=_plan)
 def reinforce_pp_baseline(batch: TurnBatch, config: ReinforcePpBaselineConfig) -> Credit:
     """The whitened group-centred score of each trajectory on all its turns."""
     centred = segment_norm(

@@ -13,7 +13,8 @@ from typing import Literal
 
 from turngym.config import Config
 from turngym.trainers.credit.credit import counted, credit, finish, leave_one_out, of_turn, scores
-from turngym.trainers.kernels.segment_norm import Singleton
+from turngym.trainers.kernels.segment_norm import NormRule, Singleton
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["RlooConfig", "rloo"]
@@ -29,7 +30,13 @@ class RlooConfig(Config):
     """What a group of one gets; `raw`: its score, `drop`: no loss."""
 
 
-@credit("rloo")
+def _plan(config: RlooConfig) -> TurnPlan:
+    rule = NormRule(divide=False, singleton=config.singleton)
+    score = Norm(name="group", rule=rule, leave_one_out=True)
+    return TurnPlan(score=score, score_rewards=config.turn_reward_weight)
+
+
+@credit("rloo", plan=_plan)
 def rloo(batch: TurnBatch, config: RlooConfig) -> Credit:
     """The leave-one-out score of each trajectory on all its turns."""
     normed = leave_one_out(

@@ -35,7 +35,9 @@ from turngym.trainers.credit.credit import (
     turn_return,
 )
 from turngym.trainers.credit.gae_turn import TURN_VALUES, turn_gae
-from turngym.trainers.credit.tokens import whiten_turns
+from turngym.trainers.credit.tokens import whiten_turns, whitening
+from turngym.trainers.kernels.segment_norm import NormRule
+from turngym.trainers.kernels.turn_credit import Norm, TurnPlan
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["GROUNDING", "PROGRESS", "SpaConfig", "spa"]
@@ -74,7 +76,26 @@ def _needs(config: SpaConfig) -> tuple[Need, ...]:
     return (*progress, GROUNDING, *((TURN_VALUES,) if config.advantage == "gae" else ()))
 
 
-@credit("spa", needs=_needs)
+def _plan(config: SpaConfig) -> TurnPlan:
+    learnt = config.reward == "progress"
+    rule = NormRule(divide=False, singleton=config.singleton)
+    grounding = config.grounding_weight
+    return TurnPlan(
+        score=None if learnt else Norm(rule=rule, leave_one_out=True),
+        score_to="advantage" if learnt else "to_go",
+        column="grounding",
+        weight=grounding,
+        other="progress" if learnt else None,
+        other_weight=config.progress_weight,
+        offset=grounding * config.grounding_offset,
+        gamma=config.gamma,
+        lam=config.lam if config.advantage == "gae" else None,
+        own=float(not config.whiten),
+        wide=whitening(config.whiten),
+    )
+
+
+@credit("spa", needs=_needs, plan=_plan)
 def spa(batch: TurnBatch, config: SpaConfig) -> Credit:
     """Turn advantages from fused rewards, and the critic's targets if there is one."""
     rewards = (_progress if config.reward == "progress" else _time_to_go)(batch, config)

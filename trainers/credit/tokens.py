@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from turngym.trainers.credit.credit import norm_metrics, of_turn
 from turngym.trainers.kernels.segment_norm import Normed, NormRule, segment_norm
 from turngym.trainers.kernels.segment_sum import segment_mean, segment_sum
 from turngym.trainers.kernels.spread import spread
+from turngym.trainers.kernels.turn_credit import Norm
 from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "trained_tokens",
     "whiten_tokens",
     "whiten_turns",
+    "whitening",
 ]
 
 WHITEN = NormRule(ddof=1, eps=0.0, eps_inside=1e-8)
@@ -54,6 +55,8 @@ class TokenView:
     """[K] int64: rows of each turn."""
     last: Tensor
     """[K] int64: the last row of each turn; n for a turn without rows."""
+    has_rows: Tensor | None
+    """[K] bool: turns with rows; None: all."""
 
     def rows(self, tokens: Tensor) -> Tensor:
         """[n] of a token column [N]."""
@@ -63,7 +66,7 @@ class TokenView:
         """[N] from [n], 0 where there is no row; `rows` are 0 outside the mask."""
         if self.place is None:
             return rows
-        return rows.new_zeros(self.num_tokens).index_copy_(0, self.place, rows)
+        return rows.new_zeros(self.num_tokens).scatter_(0, self.place, rows)
 
     def of_turn(self, per_turn: Tensor) -> Tensor:
         """[n] the value of each row's turn, from [K]."""
@@ -102,15 +105,17 @@ def token_view(batch: TurnBatch) -> TokenView:
 
 
 def _picked(batch: TurnBatch) -> TokenView:
-    # NumPy finds them twice as fast as torch.
-    place = torch.from_numpy(np.flatnonzero(batch.turn_of_token.numpy() >= 0))
-    turn = batch.turn_of_token.index_select(0, place)
+    table = batch if batch.sampled is not None else batch.with_table()
+    place, counts = table.sampled, table.tokens_of_turn
+    assert place is not None and counts is not None
+    turn = torch.repeat_interleave(
+        torch.arange(batch.num_turns), counts, output_size=place.shape[0]
+    )
     if not bool(batch.traj_mask.all()):
         kept = batch.turn_mask.index_select(0, turn).nonzero().squeeze(1)
         place, turn = place.index_select(0, kept), turn.index_select(0, kept)
-    # Turns rise along the rows.
-    starts = torch.searchsorted(turn, torch.arange(batch.num_turns + 1))
-    counts = starts.diff()
+        counts = counts.masked_fill(~batch.turn_mask, 0)
+    some = counts > 0
     return TokenView(
         num_tokens=batch.num_tokens,
         place=place,
@@ -118,7 +123,8 @@ def _picked(batch: TurnBatch) -> TokenView:
         turn=turn,
         trained=None if bool(batch.loss_mask.all()) else batch.loss_mask.index_select(0, turn),
         counts=counts,
-        last=(starts[1:] - 1).masked_fill(counts == 0, turn.shape[0]),
+        last=(counts.cumsum(0) - 1).masked_fill_(~some, turn.shape[0]),
+        has_rows=None if bool(some.all()) else some,
     )
 
 
@@ -135,6 +141,7 @@ def _masked(batch: TurnBatch) -> TokenView:
         trained=spread(batch.loss_mask, turn),
         counts=counts,
         last=last.masked_fill(counts == 0, batch.num_tokens),
+        has_rows=counts > 0,
     )
 
 
@@ -172,10 +179,11 @@ def token_credit(
 
 def trained_tokens(batch: TurnBatch) -> Tensor:
     """[K] float32 tokens of each turn that enter the loss, 0 for masked trajectories."""
-    key = batch.turn_of_token
-    ones = torch.ones(key.shape[0], device=key.device)
-    counts = segment_sum(ones, key, batch.num_turns)
-    return torch.where(batch.loss_mask & batch.turn_mask, counts, 0)
+    counts = batch.tokens_of_turn
+    if counts is None:
+        key = batch.turn_of_token
+        counts = segment_sum(torch.ones(key.shape[0], device=key.device), key, batch.num_turns)
+    return torch.where(batch.loss_mask & batch.turn_mask, counts, 0).float()
 
 
 def whiten_tokens(rows: Tensor, view: TokenView) -> Normed:
@@ -195,3 +203,8 @@ def whiten_turns(values: Tensor, batch: TurnBatch, tokens: Tensor | None = None)
         source=batch.loss_mask,
         weight=tokens,
     )
+
+
+def whitening(whiten: bool) -> Norm:
+    """`whiten_turns` in a plan; its metrics are reported whether or not the values are used."""
+    return Norm(name="batch", rule=WHITEN, scope="batch", share="trained", weight=float(whiten))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from turngym.errors import ConfigError, MissingExtraError, UsageError, closest
 
-__all__ = ["VARIABLE", "backend", "dispatched"]
+__all__ = ["VARIABLE", "backend", "dispatched", "form_to_run"]
 
 VARIABLE = "TURNGYM_KERNELS"
 
@@ -44,8 +44,10 @@ def backend() -> str:
     return choice
 
 
-def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
+def dispatched(reference: Callable[P, R], cpu: Callable[P, R] | None = None) -> Callable[P, R]:
     """`reference`, replaced at each call by the Triton form where that is the one to run.
+
+    `cpu` is a faster form for the CPU, where there is one; `auto` takes it.
 
     In `auto` the reference also runs where there is no Triton form, where the package `triton` is
     not installed, and for float64, which no kernel computes in.
@@ -56,22 +58,35 @@ def dispatched(reference: Callable[P, R]) -> Callable[P, R]:
         UsageError: TURNGYM_KERNELS=triton and the kernel has no Triton form.
     """
     module = reference.__module__.removesuffix(".reference") + ".triton"
-    name = reference.__name__
 
     @functools.wraps(reference)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        choice = backend()
-        if choice == "reference" or (choice == "auto" and not _on_gpu((*args, *kwargs.values()))):
-            return reference(*args, **kwargs)
-        form = _triton_form(module, name)
-        if form is not None:
-            result: R = form(*args, **kwargs)
-            return result
-        if choice == "triton":
-            raise _no_triton_form(module, name)
-        return reference(*args, **kwargs)
+        if cpu is not None and _on_cpu(args) and backend() == "auto":
+            return cpu(*args, **kwargs)
+        form = form_to_run(module, reference.__name__, (*args, *kwargs.values()))
+        result: R = (form or reference)(*args, **kwargs)
+        return result
 
     return run
+
+
+def form_to_run(module: str, name: str, arguments: Iterable[Any]) -> Callable[..., Any] | None:
+    """The function `name` of `module` if that is what runs on these arguments, else None.
+
+    Raises:
+        ConfigError, MissingExtraError, UsageError: as `dispatched`.
+    """
+    choice = backend()
+    if choice == "reference" or (choice == "auto" and not _on_gpu(arguments)):
+        return None
+    form = _triton_form(module, name)
+    if form is None and choice == "triton":
+        raise _no_triton_form(module, name)
+    return form
+
+
+def _on_cpu(arguments: tuple[Any, ...]) -> bool:
+    return isinstance(arguments[0], Tensor) and arguments[0].is_cpu
 
 
 def _on_gpu(arguments: Iterable[Any]) -> bool:

@@ -5,14 +5,35 @@ Legend: n steps (turns or tokens), rows are trajectories.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Steps", "discounted_return", "next_steps", "reverse_scan"]
+__all__ = [
+    "Steps",
+    "Table",
+    "discounted_return",
+    "next_steps",
+    "reverse_scan",
+    "row_ends",
+    "steady_scan",
+]
 
 _BLOCK = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of known length, as the places of their steps in a padded table."""
+
+    place: Tensor
+    """[n] int64: row x longest + number of the step in its row."""
+    rows: int
+    longest: int
+    """Steps of the longest row."""
 
 
 def discounted_return(
@@ -22,7 +43,7 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Tensor:
     """[n] float32 G_i = r_i + discount^dt G_next, 0 where the mask is false.
 
@@ -37,12 +58,12 @@ def discounted_return(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
-        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
-            then scanned without blocks.
+        table: where the caller knows it; short rows are then one small matrix product.
     """
+    if mask is None and time is None:
+        return steady_scan(rewards, row, discount, table)
     steps = next_steps(row, mask, time)
-    own = steps.inside(rewards)
-    return steps.inside(reverse_scan(steps.factor(discount), own, longest))
+    return steps.inside(reverse_scan(steps.factor(discount), steps.inside(rewards)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,44 +116,111 @@ def _padded(values: Tensor, value: float | bool) -> Tensor:
     return torch.cat([values, values.new_full((1,), value)])
 
 
-def reverse_scan(factor: Tensor, value: Tensor, longest: int | None = None) -> Tensor:
+def steady_scan(
+    value: Tensor,
+    row: Tensor,
+    factor: float,
+    table: Table | None = None,
+    ends: Tensor | None = None,
+) -> Tensor:
+    """[n] float32 y_i = value_i + factor y_{i+1} inside each row; arguments as `discounted_return`.
+
+    Matrix products in float64, which no setting for float32 products reaches. `ends` are the last
+    steps of all rows but the last, where the caller has them.
+    """
+    if table is not None and table.longest <= _BLOCK:
+        return _padded_scan(value, factor, table).float()
+    if value.device.type == "cpu":
+        ends = row_ends(row) if ends is None else ends
+        if _BLOCK * ends.shape[0] < value.shape[0]:
+            return _blocked_scan(value, ends, factor).float()
+    return reverse_scan(next_steps(row).factor(factor), value.float())
+
+
+def row_ends(row: Tensor) -> Tensor:
+    """[rows - 1] int64 the last step of each row but the last; on the CPU."""
+    # NumPy finds few among many twice as fast.
+    return torch.from_numpy(np.flatnonzero((row[1:] != row[:-1]).numpy()))
+
+
+def _padded_scan(value: Tensor, factor: float, table: Table) -> Tensor:
+    """[n] float64: each row of the padded table times a triangle of powers."""
+    size = table.rows * table.longest
+    padded = value.new_zeros(size, dtype=torch.float64)
+    padded.index_copy_(0, table.place, value.double())
+    made = padded.view(table.rows, table.longest) @ _powers(factor, table.longest, value.device)
+    return made.view(size).index_select(0, table.place)
+
+
+def _blocked_scan(value: Tensor, ends: Tensor, factor: float) -> Tensor:
+    """[n] float64: blocks of 32 steps times a triangle of powers, then what flows between blocks.
+
+    The few blocks that hold one of `ends` are made step by step.
+    """
+    n = value.shape[0]
+    flat = value.new_empty(n + -n % _BLOCK, dtype=torch.float64)
+    flat[:n] = value
+    flat[n:] = 0
+    values = flat.view(-1, _BLOCK)
+    made = values @ _powers(factor, _BLOCK, value.device)
+    broken, number = torch.unique_consecutive(ends // _BLOCK, return_inverse=True)
+    through = values.new_full((broken.shape[0], _BLOCK), factor)
+    through[number, ends % _BLOCK] = 0
+    through, anew = (blocks.t() for blocks in _within_blocks(through, values[broken]))
+    made[broken] = anew
+
+    whole = values.new_full((made.shape[0],), factor**_BLOCK).index_fill_(0, broken, 0)
+    carried = _padded(reverse_scan(whole, made[:, 0])[1:], 0)
+    made[broken] += through * carried[broken, None]
+    carried[broken] = 0
+    reach = torch.arange(_BLOCK, 0, -1, dtype=torch.float64, device=value.device)
+    return made.addcmul_(carried[:, None], factor**reach).view(-1)[:n]
+
+
+@functools.lru_cache(maxsize=64)
+def _powers(factor: float, size: int, device: torch.device) -> Tensor:
+    """[size, size] float64 factor^(from - to), 0 where `from` comes before `to`."""
+    place = torch.arange(size, dtype=torch.float64, device=device)
+    return (factor ** (place[:, None] - place).clamp_(min=0)).tril_()
+
+
+def reverse_scan(factor: Tensor, value: Tensor) -> Tensor:
     """[n] y_i = value_i + factor_i y_{i+1}, with y_n = 0, without a loop over i.
 
     The steps are cut into blocks that advance side by side; what flows from block to block is the
     same recurrence, 32 times shorter. Nothing is divided, so nothing is lost where factors vanish.
-    Where a factor of 0 is known to come after at most `longest` steps, and that is few, the reach
-    of each step is doubled instead until it is long enough.
     """
     n = value.shape[0]
     if n <= 1:
         return value.clone()
-    longest = n if longest is None else min(longest, n)
-    if longest <= _BLOCK:
-        return _doubled(factor, value, longest)
-    factors, values = _blocks(factor), _blocks(value)
+    if n <= _BLOCK and value.device.type == "cpu":
+        return _step_by_step(factor, value)
+    padding = (0, -n % _BLOCK)
+    factors, values = (
+        torch.nn.functional.pad(steps, padding).view(-1, _BLOCK) for steps in (factor, value)
+    )
+    through, made = _within_blocks(factors, values)
+    if made.shape[1] > 1:
+        carried = reverse_scan(through[0], made[0])
+        made[:, :-1].addcmul_(through[:, :-1], carried[1:])
+    return made.t().reshape(-1)[:n]
+
+
+def _within_blocks(factors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """[32, blocks] twice from [blocks, 32]: the weight of what comes behind, and the scan inside."""
+    # With a step of all blocks in one row, each operation runs over adjacent memory.
+    factors, values = factors.t().contiguous(), values.t().contiguous()
     through, made = factors.unbind(0), values.unbind(0)
-    for step in range(_BLOCK - 2, -1, -1):
+    for step in range(factors.shape[0] - 2, -1, -1):
         made[step].addcmul_(through[step], made[step + 1])
         through[step].mul_(through[step + 1])
-    if values.shape[1] > 1:
-        carried = reverse_scan(through[0], made[0])
-        values[:, :-1].addcmul_(factors[:, :-1], carried[1:])
-    return values.t().reshape(-1)[:n]
+    return factors, values
 
 
-def _blocks(steps: Tensor) -> Tensor:
-    """[32, blocks]: a block of steps in each column, zeros behind the last step."""
-    padded = torch.nn.functional.pad(steps, (0, -steps.shape[0] % _BLOCK))
-    return padded.view(-1, _BLOCK).t().contiguous()
-
-
-def _doubled(factor: Tensor, value: Tensor, longest: int) -> Tensor:
-    """`reverse_scan` by doubling: y_i holds `reach` steps, then twice as many."""
-    reach = 1
-    while reach < longest:
-        more = torch.addcmul(value[:-reach], factor[:-reach], value[reach:])
-        value = torch.cat([more, value[-reach:]])
-        if 2 * reach < longest:
-            factor = torch.cat([factor[:-reach] * factor[reach:], factor[-reach:]])
-        reach *= 2
-    return value.clone() if reach == 1 else value
+def _step_by_step(factor: Tensor, value: Tensor) -> Tensor:
+    """`reverse_scan` of a few steps in Python numbers, which cost less than calls."""
+    made, ahead = [], 0.0
+    for weight, own in zip(reversed(factor.tolist()), reversed(value.tolist()), strict=True):
+        ahead = own + weight * ahead
+        made.append(ahead)
+    return torch.tensor(made[::-1], dtype=value.dtype)

@@ -12,12 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import next_steps
+from turngym.trainers.kernels.discounted_return.reference import Table, next_steps
 
 __all__ = [
     "BLOCK",
     "block_ends_kernel",
     "chain_kernel",
+    "compose",
     "discounted_return",
     "finish_kernel",
     "reverse_scan",
@@ -28,7 +29,7 @@ BLOCK = 1024
 
 
 @triton.jit
-def _compose(factor_behind, value_behind, factor, value):
+def compose(factor_behind, value_behind, factor, value):
     return factor_behind * factor, value + factor * value_behind
 
 
@@ -39,7 +40,7 @@ def block_ends_kernel(FACTOR, VALUE, ENDS_FACTOR, ENDS_VALUE, n, BLOCK: tl.const
     place = block * BLOCK + tl.arange(0, BLOCK)
     factor = tl.load(FACTOR + place, mask=place < n, other=1.0)
     value = tl.load(VALUE + place, mask=place < n, other=0.0)
-    factor, value = tl.associative_scan((factor, value), 0, _compose, reverse=True)
+    factor, value = tl.associative_scan((factor, value), 0, compose, reverse=True)
     first = tl.arange(0, BLOCK) == 0
     tl.store(ENDS_FACTOR + block, tl.sum(tl.where(first, factor, 0.0)))
     tl.store(ENDS_VALUE + block, tl.sum(tl.where(first, value, 0.0)))
@@ -55,7 +56,7 @@ def chain_kernel(FACTOR, VALUE, OUT, n, BLOCK: tl.constexpr):
         place = start + tl.arange(0, BLOCK)
         factor = tl.load(FACTOR + place, mask=place < n, other=1.0)
         value = tl.load(VALUE + place, mask=place < n, other=0.0)
-        factor, value = tl.associative_scan((factor, value), 0, _compose, reverse=True)
+        factor, value = tl.associative_scan((factor, value), 0, compose, reverse=True)
         result = value + factor * carry
         tl.store(OUT + place, result, mask=place < n)
         carry = tl.sum(tl.where(tl.arange(0, BLOCK) == 0, result, 0.0))
@@ -69,7 +70,7 @@ def finish_kernel(FACTOR, VALUE, CARRIES, OUT, n, blocks, BLOCK: tl.constexpr):
     factor = tl.load(FACTOR + place, mask=place < n, other=1.0)
     value = tl.load(VALUE + place, mask=place < n, other=0.0)
     carry = tl.load(CARRIES + block + 1, mask=block + 1 < blocks, other=0.0)
-    factor, value = tl.associative_scan((factor, value), 0, _compose, reverse=True)
+    factor, value = tl.associative_scan((factor, value), 0, compose, reverse=True)
     tl.store(OUT + place, value + factor * carry, mask=place < n)
 
 
@@ -98,8 +99,8 @@ def discounted_return(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Tensor:
-    """`reference.discounted_return`; `longest` changes nothing here."""
+    """`reference.discounted_return`; `table` changes nothing here."""
     steps = next_steps(row, mask, time)
     return steps.inside(reverse_scan(steps.factor(discount), steps.inside(rewards)))

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import Steps, next_steps, reverse_scan
+from turngym.trainers.kernels.discounted_return.reference import (
+    Steps,
+    Table,
+    next_steps,
+    reverse_scan,
+    row_ends,
+    steady_scan,
+)
 
 __all__ = ["Advantages", "gae"]
 
@@ -34,7 +41,7 @@ def gae(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Advantages:
     """A_i = d_i + (discount smoothing)^dt A_next with d_i = r_i + discount^dt V_next - V_i.
 
@@ -51,20 +58,36 @@ def gae(
         mask: [n] bool: steps that exist; None: all.
         time: [n] int64 that rises along a row, such as the turn index of each token (turn time);
             None: every step inside the mask takes one unit (token time).
-        longest: steps of the longest row, where the caller knows it (`max_turns`); short rows are
-            then scanned without blocks.
+        table: where the caller knows it; short rows are then one small matrix product.
     """
+    if mask is None and time is None and rewards.device.type == "cpu":
+        return _steady(rewards.float(), values.float(), row, discount, smoothing, table)
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
     delta = _errors(steps, steps.inside(rewards), own_value, discount)
-    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta, longest))
+    advantage = steps.inside(reverse_scan(steps.factor(discount * smoothing), delta))
     return Advantages(advantage=advantage, returns=advantage + own_value)
+
+
+def _steady(
+    rewards: Tensor,
+    values: Tensor,
+    row: Tensor,
+    discount: float,
+    smoothing: float,
+    table: Table | None,
+) -> Advantages:
+    """Every step exists and takes one unit of time."""
+    ends = row_ends(row)
+    errors = rewards - values
+    at_ends = errors.index_select(0, ends)
+    errors[:-1].add_(values[1:], alpha=discount)
+    errors.index_copy_(0, ends, at_ends)
+    advantage = steady_scan(errors, row, discount * smoothing, table, ends)
+    return Advantages(advantage=advantage, returns=advantage + values)
 
 
 def _errors(steps: Steps, rewards: Tensor, values: Tensor, discount: float) -> Tensor:
     """[n] d_i = r_i + discount^dt V_next - V_i, 0 outside the mask."""
-    errors, factor = rewards - values, steps.factor(discount)
-    if steps.mask is None:
-        errors[:-1].addcmul_(factor[:-1], values[1:])
-        return errors
-    return torch.addcmul(errors, factor, steps.ahead(values)).masked_fill(~steps.mask, 0)
+    errors = torch.addcmul(rewards - values, steps.factor(discount), steps.ahead(values))
+    return errors if steps.mask is None else errors.masked_fill(~steps.mask, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from turngym.trainers.kernels.discounted_return.reference import next_steps
+from turngym.trainers.kernels.discounted_return.reference import Table, next_steps
 from turngym.trainers.kernels.discounted_return.triton import reverse_scan
 from turngym.trainers.kernels.gae.reference import Advantages
 
@@ -24,9 +24,9 @@ def gae(
     *,
     mask: Tensor | None = None,
     time: Tensor | None = None,
-    longest: int | None = None,
+    table: Table | None = None,
 ) -> Advantages:
-    """`reference.gae`; `longest` changes nothing here."""
+    """`reference.gae`; `table` changes nothing here."""
     steps = next_steps(row, mask, time)
     own_value = steps.inside(values)
     next_value = steps.ahead(own_value)

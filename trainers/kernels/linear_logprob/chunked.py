@@ -185,18 +185,24 @@ class _OnePass(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_value: Tensor) -> Any:
         scaled = [
-            None if gradient is None else gradient.to(dtype, copy=True).mul_(d_value)
+            None if gradient is None else (gradient * d_value).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return (*scaled, None, None, None, None, None, None)
 
 
 class _GradientSums:
-    """Gradients by hidden states and head, summed over chunks; the head's in full precision."""
+    """Gradients by hidden states and head, summed over chunks; the head's in full precision.
+
+    float16 has too small a range for gradients of a loss that is yet to be scaled: those of the
+    hidden states are then kept in float32 as well.
+    """
 
     def __init__(self, hidden: Tensor, head: Tensor, wanted: Sequence[bool]) -> None:
         self._head = head
-        self._hidden_sum = torch.zeros_like(hidden) if wanted[0] else None
+        self._hidden = hidden
+        kept = torch.float32 if hidden.dtype == torch.float16 else hidden.dtype
+        self._hidden_sum = torch.zeros_like(hidden, dtype=kept) if wanted[0] else None
         self._head_sum = (
             torch.zeros_like(head, dtype=_statistics_dtype(head)) if wanted[1] else None
         )
@@ -227,11 +233,21 @@ class _GradientSums:
             _add_product(self._head_sum, d_logits.T, chunk)
 
     def buffers(self) -> tuple[Tensor | None, Tensor | None]:
-        return self._hidden_sum, self._head_sum
+        """What waits for the backward pass, which scales it.
+
+        A finished sum needs the range of float32 at most, which bfloat16 has.
+        """
+        head = self._head_sum
+        if head is not None and self._head.dtype == torch.bfloat16:
+            head = head.to(torch.bfloat16)
+        return self._hidden_sum, head
 
     def results(self) -> tuple[Tensor | None, Tensor | None]:
-        head = self._head_sum
-        return self._hidden_sum, None if head is None else head.to(self._head.dtype)
+        hidden, head = self._hidden_sum, self._head_sum
+        return (
+            None if hidden is None else hidden.to(self._hidden.dtype),
+            None if head is None else head.to(self._head.dtype),
+        )
 
 
 def _logits(chunk: Tensor, head: Tensor, temperature: Tensor | None) -> Tensor:
