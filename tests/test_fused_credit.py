@@ -64,10 +64,11 @@ def test_the_table_of_a_trajectory_of_two_segments_and_one_without_tokens():
 
 def test_a_stale_table_is_refused():
     batch = two_groups()
+    assert batch.traj_by_group is not None and batch.tokens_of_turn is not None
     with pytest.raises(ValueError, match="traj_by_group is of other groups"):
-        replace(batch, group_of_traj=torch.tensor([0, 0, 1])).validate()
+        replace(batch, traj_by_group=batch.traj_by_group.flip(0)).validate()
     with pytest.raises(ValueError, match="tokens_of_turn is of other"):
-        replace(batch, turn_of_token=batch.turn_of_token.clamp(max=4)).validate()
+        replace(batch, tokens_of_turn=batch.tokens_of_turn + 1).validate()
     part, _, _ = take(batch, torch.tensor([0, 2]))
     assert part.traj_by_group is None and part.largest_group == 0
     part.validate()
