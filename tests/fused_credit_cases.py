@@ -101,7 +101,7 @@ def drawn(seed: int, lengths: list[int], groups: list[int]) -> TurnBatch:
             rewards=[None if value == 1 else value for value in few(length)],
             outcome=few(1)[0],
             tokens=[int(3 * abs(value)) for value in few(length)],
-            exchange=sorted(int(abs(value)) for value in few(length)),
+            exchange=[min(pair) for pair in enumerate(sorted(int(abs(v)) for v in few(length)))],
             anchor=[int(2 * value) for value in few(length)],
             counts=few(1)[0] > -1,
             columns=columns,
