@@ -4,7 +4,7 @@ OUT ?= runs/web_shop
 PYTEST_ARGS ?=
 STAMP := $(VENV)/.stamp
 BENCHMARKS ?= web_shop conversational_qa emotional_support credit/cpu first_light
-NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl and not served and not browser
+NOT_HERE := not slow and not docker and not gpu and not vllm and not verl and not trl and not served and not ray and not verifiers and not browser
 
 .PHONY: help setup check test train bench docs wheel clean
 help:  ## list the targets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from turngym.agents.transport import HttpxTransport, Reply, Transport
+from turngym.agents.wire import read_json, write_json
 from turngym.errors import InfraFailure, InfraTimeout
 
 __all__ = ["Endpoint", "Prices", "Refused", "Retries", "Usage", "is_overflow"]
@@ -137,7 +137,7 @@ class Endpoint:
             InfraTimeout: the last attempt timed out, or time is up.
             InfraFailure: the last attempt failed otherwise.
         """
-        url, content = self.base_url + path, json.dumps(body).encode()
+        url, content = self.base_url + path, write_json(body)
         began, attempt = time.monotonic(), 0
         while True:
             attempt += 1
@@ -177,7 +177,7 @@ class Endpoint:
 
     def _read(self, reply: Reply, url: str, check: Callable[[Any], Any]) -> Any:
         try:
-            data = json.loads(reply.body)
+            data = read_json(reply.body)
             result = check(data)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise InfraFailure(

@@ -25,7 +25,7 @@ def parse_hermes(text: str) -> Message:
     A call that is not a JSON object with a string name and an object of arguments stays in the
     content, where the environment sees it; nothing is guessed and nothing raises.
     """
-    thought = _THINK.match(text)
+    thought = _THINK.match(text) if "</think>" in text else None
     body = text[thought.end() :] if thought else text
     calls: list[ToolCall] = []
 
@@ -36,7 +36,7 @@ def parse_hermes(text: str) -> Message:
         calls.append(call)
         return ""
 
-    content = _CALL.sub(take, body)
+    content = _CALL.sub(take, body) if "</tool_call>" in body else body
     return Message(
         role="assistant",
         content=content.strip() if calls else content,

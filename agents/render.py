@@ -7,8 +7,8 @@ is rendered anew and opens a new segment.
 Rendering all of a conversation each turn costs more than anything else a driver does. So it is done
 once for each shape of a conversation (roles, presence of calls and reasoning in the last messages):
 if what the template appends there is what it also says after a short conversation, later turns of
-that shape render only their new messages, and where it only writes around the words of users, not
-even those.
+that shape render only their new messages, and where it only writes around the words of users and
+tools, not even those.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from turngym.types import Completion, Context, Message
 __all__ = ["Prompt", "Renderer", "past_ids"]
 
 _MARK = "\u2603turngym\u2603"
+_MARK_ESCAPED = f"{_MARK}\"'\\\n&{{}}"
+"""With all that a template could escape, as `tojson` does."""
 _MAX_RECENT = 1024
 """Episodes whose last prompt is kept as text; for others it is rendered once more."""
 
@@ -188,13 +190,19 @@ class Renderer:
         new, last = context.new, context.turns[-1].completion.message
         if not _all_plain(new):
             return None
-        marked = tuple(replace(m, content=f"{_MARK}{index}") for index, m in enumerate(new))
+        around = self._around_marks(last, new)
+        # Tools answer other calls next time: nothing of this one may be in what is kept.
+        if around != self._around_marks(*_other_calls(last, new)):
+            return None
+        return around if _fill(around, new) == self._appended(last, new) else None
+
+    def _around_marks(self, last: Message, new: tuple[Message, ...]) -> tuple[str, ...]:
+        marked = tuple(replace(m, content=f"{_MARK_ESCAPED}{i}") for i, m in enumerate(new))
         rest, pieces = self._appended(last, marked) or "", []
         for message in marked:
             head, _, rest = rest.partition(message.content)
             pieces.append(head)
-        around = (*pieces, rest)
-        return around if _fill(around, new) == self._appended(last, new) else None
+        return (*pieces, rest)
 
     def _closing_of(self, last: Completion) -> str:
         """What the template writes after the last sampled token."""
@@ -263,12 +271,14 @@ def _shape(context: Context) -> Hashable:
     last = context.turns[-1] if context.turns else None
     if last is None or last.drops or not last.completion.trainable:
         return None
-    messages = context.messages
+    messages = _last_messages(context, _SHAPE_MESSAGES + 1)
     looks = tuple(
         (
             m.role,
             bool(m.content),
-            bool(m.tool_calls),
+            len(m.tool_calls),
+            m.tool_call_id is not None,
+            m.name is not None,
             m.reasoning is not None,
             "think>" in m.content,
         )
@@ -277,15 +287,43 @@ def _shape(context: Context) -> Hashable:
     return looks, len(messages) > _SHAPE_MESSAGES, bool(context.tools), len(context.new)
 
 
+def _last_messages(context: Context, count: int) -> tuple[Message, ...]:
+    """The last `count` of `context.messages`, without going through all of a long episode."""
+    found = [*reversed(context.new)]
+    for turn in reversed(context.turns):
+        if len(found) >= count:
+            break  # what earlier turns dropped lies before them
+        if turn.drops:
+            return context.messages[-count:]
+        found += [turn.completion.message, *reversed(turn.seen)]
+    return tuple(reversed(found[:count]))
+
+
 def _all_plain(messages: Sequence[Message]) -> bool:
     """Nothing that a template treats otherwise than other words: tags, outer white space, calls."""
     return all(
-        m.role == "user"
-        and m.name is None
+        (m.role == "tool" or (m.role == "user" and m.name is None))
         and "<" not in m.content
         and m.content == m.content.strip() != ""
         for m in messages
     )
+
+
+def _other_calls(last: Message, new: tuple[Message, ...]) -> tuple[Message, tuple[Message, ...]]:
+    """The same with other names, ids and arguments in the calls and in what answers them."""
+    calls = [
+        replace(call, id=f"{call.id}9", name=f"{call.name}9", arguments={"other": 9})
+        for call in last.tool_calls
+    ]
+    answers = (
+        replace(
+            m,
+            tool_call_id=m.tool_call_id and f"{m.tool_call_id}9",
+            name=m.name and f"{m.name}9",
+        )
+        for m in new
+    )
+    return replace(last, tool_calls=tuple(calls)), tuple(answers)
 
 
 def _fill(around: Sequence[str], messages: Sequence[Message]) -> str:

@@ -57,11 +57,12 @@ class _PerLoop(Generic[C]):
     async def get(self) -> C:
         """The client of the running loop."""
         loop = asyncio.get_running_loop()
-        if loop not in self._held:
+        held = self._held.get(loop)
+        if held is None:
             client = self._make()
-            self._held[loop] = client, (holder := _hold(client))
-            await anext(holder)
-        return self._held[loop][0]
+            held = self._held[loop] = client, _hold(client)
+            await anext(held[1])
+        return held[0]
 
 
 async def _hold(client: AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:

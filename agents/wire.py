@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from turngym.errors import InfraFailure
 from turngym.types import FinishReason, Message, Sampling, ToolCall
 
@@ -19,9 +21,11 @@ __all__ = [
     "message_from_wire",
     "message_to_wire",
     "read_chat",
+    "read_json",
     "read_text",
     "sampling_to_wire",
     "tool_to_wire",
+    "write_json",
 ]
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -43,6 +47,30 @@ class Answer:
     """The whole prompt as the server tokenised it, where it says so."""
     reply_ids: array[int] | None
     reply_logprobs: array[float] | None
+
+
+def write_json(value: Any) -> bytes:
+    """JSON as `json.dumps` has it, at a tenth of its price: half of a driver's work was this.
+
+    Raises:
+        TypeError: something in `value` has no JSON form.
+    """
+    try:
+        return to_json(value)
+    except ValueError:  # half of a surrogate pair, which UTF-8 cannot hold and an escape can
+        return json.dumps(value).encode()
+
+
+def read_json(data: bytes) -> Any:
+    """What `json.loads` reads, at a third of its price.
+
+    Raises:
+        ValueError: no JSON.
+    """
+    try:
+        return from_json(data)
+    except ValueError:
+        return json.loads(data)
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:
@@ -126,30 +154,29 @@ def read_chat(data: Mapping[str, Any]) -> Answer:
     choice = data["choices"][0]
     listed = (choice.get("logprobs") or {}).get("content")
     return _answer(
-        data,
         choice,
         message_from_wire(choice["message"]),
         None if listed is None else [item["logprob"] for item in listed],
+        data.get("prompt_token_ids", choice.get("prompt_token_ids")),
     )
 
 
 def read_text(data: Mapping[str, Any]) -> Answer:
-    """The first choice of `/completions`; errors as `read_chat`."""
+    """The first choice of `/completions`, less its prompt: who asked knows it. Errors as `read_chat`."""
     choice = data["choices"][0]
     message = Message(role="assistant", content=_text(choice["text"]))
-    return _answer(data, choice, message, (choice.get("logprobs") or {}).get("token_logprobs"))
+    return _answer(choice, message, (choice.get("logprobs") or {}).get("token_logprobs"), None)
 
 
 def _answer(
-    data: Mapping[str, Any],
     choice: Mapping[str, Any],
     message: Message,
     logprobs: Sequence[float] | None,
+    prompt_ids: Sequence[int] | None,
 ) -> Answer:
     reason = choice.get("finish_reason") or "stop"
     if reason not in _FINISH:
         raise InfraFailure(f"the server ended its reply with {reason!r}: {message.content[:200]!r}")
-    prompt_ids = data.get("prompt_token_ids", choice.get("prompt_token_ids"))
     reply_ids = choice.get("token_ids")
     if reply_ids is not None and logprobs is not None and len(reply_ids) != len(logprobs):
         raise ValueError(f"{len(reply_ids)} token ids with {len(logprobs)} log-probabilities")
@@ -165,10 +192,9 @@ def _answer(
 def _ids(values: Sequence[int] | None) -> array[int] | None:
     if values is None:
         return None
-    ids = array("i", values)
-    if any(value < 0 for value in ids):
+    if min(values, default=0) < 0:
         raise ValueError("a token id is negative")
-    return ids
+    return array("i", values)
 
 
 def _arguments(value: Any) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from test_agents import after, tokenizer_with, turn_of
 from turngym.agents.parse import parse_hermes
 from turngym.agents.render import Renderer, past_ids
 from turngym.errors import ConfigError
-from turngym.types import Completion, Context, Message, Turn, assistant, tool, user
+from turngym.types import Completion, Context, Message, ToolCall, Turn, assistant, tool, user
 
 # Ends its turns with a token of its own, as Gemma and Phi do: the end of sequence is another one.
 OWN_END = """
@@ -176,6 +176,21 @@ TOUCHES_WORDS = """
 {% endif -%}"""
 
 
+# Says of which call each answer is.
+NAMES_CALLS = """
+{%- for m in messages -%}<|im_start|>{{ m.role }}{% if m.role == 'tool' %} {{ m.name }}{% endif %}{{ '\\n' }}
+{{- m.content }}{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }}</tool_call>{% endfor %}<|im_end|>
+{% endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+# Puts answers of tools into quotes, as Llama 3.1 does.
+QUOTES_TOOLS = """
+{%- for m in messages -%}<|im_start|>{{ m.role }}
+{% if m.role == 'tool' %}{{ m.content | tojson }}{% else %}{{ m.content }}{% endif %}<|im_end|>
+{% endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+
 def play(renderer, turns):
     """The prompts of a conversation, as (ids, opens_segment)."""
     tokenizer, context, prompts = renderer.tokenizer, Context(episode="e", new=(user("go"),)), []
@@ -200,7 +215,7 @@ def play(renderer, turns):
     return [*prompts, (prompt.new_ids, prompt.opens_segment)]
 
 
-WORDS = TEXT | st.sampled_from(["plain words", " spaced ", "<tag>", "two\nlines"])
+WORDS = TEXT | st.sampled_from(["plain words", " spaced ", "<tag>", "two\nlines", 'a "quote"'])
 LONG_TURN = st.tuples(
     TEXT,
     st.sampled_from(["", "", "hm"]),
@@ -211,7 +226,8 @@ EXPERIENCED: dict[str | None, Renderer] = {}
 
 
 @pytest.mark.parametrize(
-    "template", [None, OWN_END, FORGETS_REASONING, NUMBERS, ALTERNATES, TOUCHES_WORDS]
+    "template",
+    [None, OWN_END, FORGETS_REASONING, NUMBERS, ALTERNATES, TOUCHES_WORDS, QUOTES_TOOLS],
 )
 @settings(max_examples=60, deadline=None)
 @given(turns=st.lists(LONG_TURN, min_size=1, max_size=6))
@@ -235,3 +251,35 @@ def test_the_short_cut_is_taken_where_the_template_allows_it_and_nowhere_else():
         assert [around is not None for around in renderer._around.values()] == [
             local for local in taken if local
         ]
+
+
+def call_and_answer(renderer, names):
+    """The prompts of an episode in which each turn calls a tool and hears its answer."""
+    context, prompts = Context(episode="e", new=(user("go"),)), []
+    for number, name in enumerate(names):
+        prompt = renderer.prompt(context)
+        prompts.append((prompt.new_ids, prompt.opens_segment))
+        said = assistant("", [ToolCall(id=f"c{number}", name=name, arguments={"n": number})])
+        completion = Completion(
+            message=said,
+            new_prompt_ids=prompt.new_ids,
+            reply_ids=[*renderer.tokenizer.encode(name, add_special_tokens=False), renderer._end],
+            opens_segment=prompt.opens_segment,
+        )
+        turn = Turn(seen=context.new, completion=completion)
+        context = after(context, turn, tool(f"answer {number}", f"c{number}", name))
+    return prompts
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"), [(None, True), (NAMES_CALLS, False), (QUOTES_TOOLS, False)]
+)
+def test_answers_of_tools_are_filled_in_only_where_nothing_else_of_them_is_written(
+    template, filled
+):
+    """A remembered name would be fed for every later call, an unquoted answer for a quoted one."""
+    known, fresh = (Renderer(tokenizer_with(template)) for _ in range(2))
+    fresh._local_tail = lambda context: None  # never takes a short cut
+    names = ["look", "take", "look", "drop", "go"]
+    assert call_and_answer(known, names) == call_and_answer(fresh, names)
+    assert {around is not None for around in known._around.values()} == {filled}

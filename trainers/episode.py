@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from turngym.config import Config
 from turngym.envs.canonical import digest
 from turngym.envs.env import TextEnv
+from turngym.envs.fleet.cluster import parse_workers
 from turngym.errors import (
     AgentTimeoutError,
     ContextOverflow,
@@ -27,6 +28,7 @@ from turngym.errors import (
     InfraTimeout,
     JudgeFailure,
     SimulatorFailure,
+    WorkerLost,
 )
 from turngym.seeding import derive
 from turngym.trainers.boundary import (
@@ -69,6 +71,9 @@ class RolloutConfig(Config):
 
     concurrency: int = 64
     """Episodes alive at once."""
+    workers: str = ""
+    """Where environments run: "" in this process, `ray:8` in eight processes of the Ray cluster that
+    is running here or named by RAY_ADDRESS, `ray:8@HOST:PORT` of that one."""
     deterministic: bool = True
     """Start episodes in waves, so that an agent with barriers forms the same batches every time."""
     max_staleness: int = Field(default=0, ge=0, le=1)
@@ -79,6 +84,13 @@ class RolloutConfig(Config):
     """Time for one environment step; beyond it the episode ends as `infra_timeout`."""
     episode_timeout_s: float = 3600.0
     """Time for one episode; whoever is at work when it ends is held responsible."""
+
+    @field_validator("workers")
+    @classmethod
+    def _workers_are_of_a_cluster(cls, text: str) -> str:
+        if text and isinstance(parse_workers(text), int):
+            raise ValueError(f"episodes need no worker processes here: concurrency = {text}")
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +122,9 @@ class Origin:
         group: Group,
         executor: Executor,
         timeout_s: float,
+        members: int,
     ) -> Origin:
-        """Make and reset the environment of `group` in a thread."""
+        """Make and reset the environment of `group` in a thread, for so many of its members."""
         options = {"split": group.split}
         if group.task_id is not None:
             options["task_id"] = group.task_id
@@ -121,7 +134,7 @@ class Origin:
             with closed_on_failure(env):
                 observation, info = env.reset(seed=group.seed, options=options)
                 check_messages(env, observation)
-                return cls(env, observation, info, env.fingerprint(), group.size)
+                return cls(env, observation, info, env.fingerprint(), members)
 
         work = executor.submit(start)
         try:
@@ -136,8 +149,6 @@ class Origin:
         Raises:
             EnvironmentFailure: the fork starts from another state.
         """
-        if group.size == 1:
-            return self.env
         env = self.env.fork(seed=derive(group.seed, index))
         with closed_on_failure(env):
             found = env.fingerprint()
@@ -173,7 +184,10 @@ class Episode:
         self._origin: Origin | None = None
         self._env: TextEnv | None = None
         self._step_at_work: Future[Any] | None = None
+        self.lost = False
+        """Whether it ended because its worker died, so that it may be played again."""
         self._acting = False
+        self._clock = asyncio.timeout(None)
         self._started = time.perf_counter()
         self._tape = Tape()
 
@@ -188,6 +202,7 @@ class Episode:
         except Exception as failure:
             # The boundary: a part written by others broke. Its episode says so, others go on.
             status, error = self._status_of(failure), traceback.format_exc()
+            self.lost = isinstance(failure, WorkerLost)
         return self._end(status, error)
 
     def _status_of(self, failure: Exception) -> EpisodeStatus:
@@ -202,24 +217,28 @@ class Episode:
         # Shielded: one member that is cancelled must not take the origin from the others.
         origin: Origin = await asyncio.shield(self._origin_task)
         self._origin = origin
-        env = self._env = await self._fork(origin)
-        new, info = origin.observation, origin.info
-        while True:
-            anchor = str(info.get("anchor") or digest(new))
-            seen, completion = new, await self._act(env, new)
-            result = await self._step(env, completion.message)
-            new, reward, terminated, truncated, info = checked_step(env, result)
-            self._tape.add(seen, completion, anchor, reward, info)
-            if terminated or truncated:
-                self._tape.closing = new
-                return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
-            self._tape.hear(new, info)
+        async with self._clock:
+            env = self._env = await self._fork(origin)
+            new, info = origin.observation, origin.info
+            while True:
+                anchor = str(info.get("anchor") or digest(new))
+                seen, completion = new, await self._act(env, new)
+                result = await self._step(env, completion.message)
+                new, reward, terminated, truncated, info = checked_step(env, result)
+                self._tape.add(seen, completion, anchor, reward, info)
+                if terminated or truncated:
+                    self._tape.closing = new
+                    return EpisodeStatus.TERMINATED if terminated else EpisodeStatus.TRUNCATED
+                self._tape.hear(new, info)
 
     async def _fork(self, origin: Origin) -> TextEnv:
+        if self.group.size == 1:
+            return origin.env
+        self._allow(self.config.step_timeout_s)
         try:
             return await self._in_thread(lambda: origin.member(self.group, self.member))
         except BaseException:
-            if self._step_at_work is not None and self.group.size > 1:
+            if self._step_at_work is not None:
                 when_late(self._step_at_work, lambda env: env.close())
             raise
 
@@ -227,27 +246,34 @@ class Episode:
         context = Context(episode=self.key, tools=tuple(env.tools), turns=self._tape.turns, new=new)
         seed = derive(self.group.seed, self.member, len(self._tape.turns))
         self._acting = True
-        async with asyncio.timeout(self._time_for(self.config.act_timeout_s)):
-            completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
+        self._allow(self.config.act_timeout_s)
+        completion = await self.agent.act(context, sampling=self.group.sampling, seed=seed)
         check_completion(self.agent, completion)
-        self._acting = False
         return completion
 
     async def _step(self, env: TextEnv, message: Message) -> Any:
+        self._allow(self.config.step_timeout_s)
+        self._acting = False
         astep = getattr(env, "astep", None)
         if astep is not None:
-            async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
-                return await astep(message)
+            return await astep(message)
         return await self._in_thread(lambda: env.step(message))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         future = self._step_at_work = self._executor.submit(work)
-        async with asyncio.timeout(self._time_for(self.config.step_timeout_s)):
-            return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(future)
 
-    def _time_for(self, limit_s: float) -> float:
+    def _allow(self, limit_s: float) -> None:
+        """So much time for what comes next, or what the episode has left.
+
+        Raises:
+            TimeoutError: whoever came before was out of time and went on all the same.
+        """
+        if self._clock.expired():
+            raise TimeoutError("out of time; what was told to stop went on")
         left = self._started + self.config.episode_timeout_s - time.perf_counter()
-        return max(min(limit_s, left), 0.0)
+        now = asyncio.get_running_loop().time()
+        self._clock.reschedule(now + max(min(limit_s, left), 0.0))
 
     def _end(self, status: EpisodeStatus, error: str) -> Trajectory:
         env, origin = self._env, self._origin

@@ -1,7 +1,8 @@
 """Env + Agent -> Trajectories: groups from one initial state, under budgets.
 
 A group resets once and forks; equal fingerprints prove that its members start alike. Synchronous
-environments run in threads, one per episode at work.
+environments run in threads, one per episode at work; with `workers` they run on a cluster. An episode
+whose worker dies is played again from its beginning: same task, same seeds, one trajectory.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from turngym.envs.env import TextEnv
-from turngym.errors import UsageError
+from turngym.envs.fleet.cluster import RayWorkers, parse_workers
+from turngym.errors import EnvironmentFailure, UsageError
 from turngym.rewards.rubric import Rubric
 from turngym.trainers.episode import Episode, Group, Origin, RolloutConfig
 from turngym.types import Agent, Trajectory
 
 __all__ = ["BarrierAgent", "Group", "RolloutConfig", "arollout", "rollout"]
+
+MOVES = 3
+"""So many times an episode is played again because its worker died; then it is an infra_error."""
 
 
 @runtime_checkable
@@ -74,8 +79,14 @@ async def arollout(
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[Trajectory]:
     """The async form of `rollout`. When cancelled, running episodes are reported as `cancelled`."""
-    tell = on_episode or (lambda _: None)
-    runner = _Runner(make_env, agent, config or RolloutConfig(), rubric, tell)
+    config, tell = config or RolloutConfig(), on_episode or (lambda _: None)
+    where = parse_workers(config.workers) if config.workers else None
+    if isinstance(where, RayWorkers):
+        from turngym.envs.fleet.env import environments
+
+        make_here = make_env
+        make_env = await asyncio.to_thread(environments, where, lambda _: make_here())
+    runner = _Runner(make_env, agent, config, rubric, tell)
     return await runner.run(list(groups))
 
 
@@ -91,6 +102,8 @@ class _Runner:
         self.make_env, self.agent, self.config = make_env, agent, config
         self.rubric, self.on_episode = rubric, on_episode
         self.origins: dict[str, asyncio.Task[Origin]] = {}
+        self.states: dict[str, str] = {}
+        """Fingerprint at which each group began."""
 
     async def run(self, groups: Sequence[Group]) -> list[Trajectory]:
         """All trajectories, in order of groups and members."""
@@ -124,30 +137,31 @@ class _Runner:
             async with asyncio.TaskGroup() as tasks:
                 for group, index in members:
                     await free.acquire()
-                    episode = Episode(
-                        group=group,
-                        member=index,
-                        origin=self._origin(group, executor),
-                        agent=self.agent,
-                        config=self.config,
-                        executor=executor,
-                    )
                     if not self.config.deterministic:
-                        self._begin(episode.key)
-                    running.append(tasks.create_task(self._one(episode, executor)))
+                        self._begin(f"{group.key}/{index}")
+                    origin = self._origin(group, executor)
+                    running.append(tasks.create_task(self._one(group, index, origin, executor)))
                     running[-1].add_done_callback(lambda _: free.release())
         except ExceptionGroup as broken:
             # Episodes end as trajectories; what comes out here is the caller's, such as a full disk.
             raise broken.exceptions[0] from None
         return [task.result() for task in running]
 
-    async def _one(self, episode: Episode, executor: ThreadPoolExecutor) -> Trajectory:
-        try:
-            done = await episode.run(on_cancel=self.on_episode)
-        finally:
-            release = getattr(self.agent, "release", None)
-            if release is not None:
-                release(episode.key)
+    async def _one(
+        self,
+        group: Group,
+        index: int,
+        origin: asyncio.Task[Origin],
+        executor: ThreadPoolExecutor,
+    ) -> Trajectory:
+        done, lost = await self._played(group, index, origin, executor)
+        for _ in range(MOVES):
+            if not lost:
+                break
+            self._begin(done.episode)
+            again = asyncio.create_task(self._reset(group, executor, members=1))
+            self.origins[f"{done.episode} again"] = again
+            done, lost = await self._played(group, index, again, executor)
         if self.rubric is not None:
             # In a thread, and after the release: a judge takes its time, the agent need not wait.
             loop = asyncio.get_running_loop()
@@ -155,11 +169,47 @@ class _Runner:
         self.on_episode(done)
         return done
 
+    async def _played(
+        self,
+        group: Group,
+        index: int,
+        origin: asyncio.Task[Origin],
+        executor: ThreadPoolExecutor,
+    ) -> tuple[Trajectory, bool]:
+        """The trajectory, and whether it ended because its worker died."""
+        episode = Episode(
+            group=group,
+            member=index,
+            origin=origin,
+            agent=self.agent,
+            config=self.config,
+            executor=executor,
+        )
+        try:
+            return await episode.run(on_cancel=self.on_episode), episode.lost
+        finally:
+            release = getattr(self.agent, "release", None)
+            if release is not None:
+                release(episode.key)
+
     def _origin(self, group: Group, executor: ThreadPoolExecutor) -> asyncio.Task[Origin]:
         if group.key not in self.origins:
-            reset = Origin.reset(self.make_env, group, executor, self.config.step_timeout_s)
+            reset = self._reset(group, executor, members=group.size)
             self.origins[group.key] = asyncio.create_task(reset)
         return self.origins[group.key]
+
+    async def _reset(self, group: Group, executor: ThreadPoolExecutor, members: int) -> Origin:
+        limit_s = self.config.step_timeout_s
+        origin = await Origin.reset(self.make_env, group, executor, limit_s, members)
+        began = self.states.setdefault(group.key, origin.fingerprint)
+        if origin.fingerprint != began:
+            executor.submit(origin.env.close)
+            raise EnvironmentFailure(
+                f"{type(origin.env).__name__} was reset again with seed {group.seed} because its "
+                f"worker died, and starts from another state: fingerprint {origin.fingerprint}, the "
+                f"group began at {began}"
+            )
+        return origin
 
     def _begin(self, episode: str) -> None:
         if isinstance(self.agent, BarrierAgent):

@@ -32,7 +32,7 @@ __all__ = ["Run"]
 
 EVIDENCE_KEPT = 10
 """Evidence files of a run: the newest."""
-FREE = frozenset({"steps", "loggers", "checkpoint_every", "keep_checkpoints"})
+FREE = frozenset({"steps", "loggers", "checkpoint_every", "keep_checkpoints", "rollout.workers"})
 """Settings that a resumed run may change; `steps` under the conditions of `Run.reopen`."""
 
 
@@ -77,7 +77,7 @@ class Run:
         except (OSError, ValueError) as error:
             raise ConfigError(f"no run to resume in {folder}: start it without --resume") from error
         new, old = config.model_dump(mode="json"), _resolved(old)
-        changed = _differences({**old, **{name: new.get(name) for name in FREE}}, new)
+        changed = _differences(old, new)
         if changed:
             raise ConfigError(f"{folder} was started with other settings: {'; '.join(changed)}")
         if old["steps"] != config.steps and config.optimizer.schedule != "constant":
@@ -298,4 +298,4 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
         for key in sorted({*old, *new}):
             found += _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
         return found
-    return [] if old == new else [f"{where} was {old!r}, now {new!r}"]
+    return [] if old == new or where in FREE else [f"{where} was {old!r}, now {new!r}"]

@@ -17,6 +17,9 @@ from typing import Any
 
 from turngym.agents.load import load_agent
 from turngym.agents.scripted import ScriptedAgent
+from turngym.envs.env import TextEnv
+from turngym.envs.fleet.cluster import RayWorkers
+from turngym.envs.fleet.env import environments
 from turngym.envs.swe.env import SWE
 from turngym.envs.swe.evaluate import EvalSettings
 from turngym.envs.swe.predictions import Prediction, write_predictions
@@ -42,7 +45,8 @@ class AgentRun:
     model: str
     """Its name in reports."""
     run_id: str = "run"
-    workers: int = 1
+    workers: int | RayWorkers = 1
+    """Episodes at a time: in this process, or each in a worker of a cluster whose nodes have Docker."""
     resume: bool = False
     """Keep finished episodes of a former run; those that broke through no fault of the agent are
     played again."""
@@ -55,7 +59,6 @@ class AgentRun:
 
 def run_agent(
     tasks: Sequence[Task],
-    dataset: str,
     agent: Agent,
     settings: AgentRun,
     progress: Callable[[Trajectory, str], None] = lambda trajectory, verdict: None,
@@ -64,7 +67,6 @@ def run_agent(
 
     Args:
         tasks: what to play, and what the report counts.
-        dataset: where the environment reads the rows: `bundled`, `tiny` or a file.
         progress: called with each finished episode and its verdict.
 
     Raises:
@@ -77,19 +79,11 @@ def run_agent(
     done = {t.task_id: t for t in (read_jsonl(file) if file.exists() else ()) if t.status.counts}
     graded: set[str] = set()
 
-    def keep(task: Task, result: InstanceResult) -> None:
-        graded.add(task.instance_id)
+    def keep(result: InstanceResult) -> None:
+        graded.add(result.instance_id)
         write_report(folder, result)
 
-    def make() -> SWE:
-        return SWE(
-            tasks=dataset,
-            actions=settings.actions,
-            max_turns=settings.max_turns,
-            evaluation=settings.evaluation,
-            on_result=keep,
-        )
-
+    make = _environments(tasks, settings, keep)
     todo = [task.instance_id for task in tasks if task.instance_id not in done]
     with TrajectoryWriter(file) as writer:
 
@@ -105,6 +99,25 @@ def run_agent(
     return _reported(settings, folder, [t.instance_id for t in tasks], done)
 
 
+def _environments(
+    tasks: Sequence[Task], settings: AgentRun, keep: Callable[[InstanceResult], None]
+) -> Callable[[], TextEnv]:
+    """What makes environments, here or on a cluster; `keep` gets their results here."""
+
+    def make(tell: Callable[[InstanceResult], None]) -> TextEnv:
+        return SWE(
+            tasks=tasks,
+            actions=settings.actions,
+            max_turns=settings.max_turns,
+            evaluation=settings.evaluation,
+            on_result=lambda _, result: tell(result),
+        )
+
+    if isinstance(settings.workers, RayWorkers):
+        return environments(settings.workers, make, keep)
+    return lambda: make(keep)
+
+
 def _group(task_id: str, settings: AgentRun) -> Group:
     """One episode of a task; its key lets scripted agents know which."""
     return Group(
@@ -117,8 +130,9 @@ def _group(task_id: str, settings: AgentRun) -> Group:
 
 def _budgets(settings: AgentRun) -> RolloutConfig:
     """A step may hold a whole evaluation: two graders, and time to start."""
+    where = settings.workers
     return RolloutConfig(
-        concurrency=settings.workers,
+        concurrency=where.count if isinstance(where, RayWorkers) else where,
         deterministic=False,
         step_timeout_s=3 * settings.evaluation.timeout_s + 120,
         episode_timeout_s=24 * 3600.0,

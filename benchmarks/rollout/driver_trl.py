@@ -1,27 +1,26 @@
-"""TRL 1.16's environment loop: python driver_trl.py URL EPISODES TURNS. Prints one line of JSON.
+"""TRL 1.16's environment loop: python driver_trl.py URL EPISODES TURNS MODE. Prints one line of JSON.
 
-Generation is replaced by fixed token ids, so nothing travels: what is counted is TRL's own work
-between generations (parsing, tool calls, prompts of the next turn). The URL is not used.
+`stubbed`: fixed token ids stand for generation and nothing travels; what is counted is TRL's own
+work between generations (parsing, tool calls, prompts of the next turn). `http`: its own vLLM client
+asks the stub, one request for all episodes of a turn. Scoring is not counted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import resource
 import sys
 import tempfile
-import time
+from importlib.metadata import version
 from pathlib import Path
 
 import trl
 from datasets import Dataset
+from scenario import CALL, REPLY_IDS, START, Stopwatch, report, said
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
+from trl.generation.vllm_client import VLLMClient
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 5
-CALL = '<tool_call>\n{"name": "say", "arguments": {"text": "guess fifty"}}\n</tool_call><|im_end|>'
+ROUNDS = 9
 
 
 class Counter:
@@ -31,7 +30,7 @@ class Counter:
 
     def reset(self, **_):
         self.turn = 0
-        self.shown = ["obs 0: start"]
+        self.shown = [START]
         Counter.told.append(self.shown)
 
     def say(self, text: str) -> str:
@@ -41,7 +40,7 @@ class Counter:
             text: What to say.
         """
         self.turn += 1
-        self.shown.append(f"obs {self.turn}: ok")
+        self.shown.append(said(self.turn))
         return self.shown[-1]
 
 
@@ -58,6 +57,7 @@ def make_trainer(folder: str, episodes: int, turns: int) -> GRPOTrainer:
     )
     templates = Path(trl.__file__).parent / "chat_templates"
     tokenizer.chat_template = (templates / "qwen3.jinja").read_text()
+    assert tokenizer.encode(CALL + "<|im_end|>", add_special_tokens=False) == REPLY_IDS
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_attention_heads=2, **shape))
     config = GRPOConfig(
@@ -70,7 +70,7 @@ def make_trainer(folder: str, episodes: int, turns: int) -> GRPOTrainer:
         max_tool_calling_iterations=turns - 1,
         bf16=False,
     )
-    prompt = [{"role": "user", "content": "obs 0: start"}]
+    prompt = [{"role": "user", "content": START}]
     return GRPOTrainer(
         model=model,
         processing_class=tokenizer,
@@ -81,50 +81,59 @@ def make_trainer(folder: str, episodes: int, turns: int) -> GRPOTrainer:
     )
 
 
-def main(episodes: int, turns: int) -> None:
+def make_client(url: str) -> VLLMClient:
+    """TRL's client without the handshakes of a server that also takes weights."""
+    import requests
+
+    client = object.__new__(VLLMClient)
+    client.session, client.model = requests.Session(), "stub"
+    client.base_url = url.replace("/v1", "/tools")
+    return client
+
+
+def main(url: str, episodes: int, turns: int, mode: str) -> None:
     """Warm up, then measure."""
+    calls: list[int] = []
+
+    def stubbed(prompt_ids, *_, **__):
+        calls.append(len(prompt_ids))
+        ids = [list(REPLY_IDS) for _ in prompt_ids]
+        return ids, [[-0.5] * len(REPLY_IDS) for _ in prompt_ids]
+
+    def asked(prompt_ids, *_, **__):
+        # What GRPOTrainer._generate_single_turn does with use_vllm, less the exchange of weights.
+        calls.append(len(prompt_ids))
+        found = client.generate(prompts=prompt_ids, max_tokens=64, logprobs=0)
+        assert all(ids == REPLY_IDS for ids in found["completion_ids"])
+        return found["completion_ids"], [[top[0] for top in seq] for seq in found["logprobs"]]
+
+    rounds = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, episodes, turns)
-        ids = trainer.processing_class.encode(CALL, add_special_tokens=False)
-        calls = []
-
-        def generated(prompt_ids, *_, **__):
-            calls.append(len(prompt_ids))
-            return [list(ids) for _ in prompt_ids], [[-0.5] * len(ids) for _ in prompt_ids]
-
-        trainer._generate_single_turn = generated
-        generate, rounds = trainer._generate, []
+        client = make_client(url) if mode == "http" else None
+        trainer._generate_single_turn = stubbed if client is None else asked
+        generate = trainer._generate
 
         def timed(prompts):
-            wall, cpu = time.perf_counter(), time.process_time()
+            watch = Stopwatch()
             generate(prompts)
-            rounds.append((time.process_time() - cpu, time.perf_counter() - wall))
+            rounds.append(watch.read())
             raise Done
 
         trainer._generate = timed
-        inputs = [
-            {"prompt": [{"role": "user", "content": "obs 0: start"}]} for _ in range(episodes)
-        ]
-        for _ in range(ROUNDS):
+        inputs = [{"prompt": [{"role": "user", "content": START}]} for _ in range(episodes)]
+        for _ in range(ROUNDS + 1):
             Counter.told.clear()
             calls.clear()
             try:
                 trainer._generate_and_score_completions(inputs)
             except Done:
                 pass
-    assert calls == [episodes] * turns, calls
-    told = [shown[:turns] for shown in Counter.told]
-    cpu, wall = min(rounds)
-    count = episodes * turns
-    figures = {
-        "turns": count,
-        "cpu_ms_per_turn": cpu / count * 1e3,
-        "turns_per_s": count / wall,
-        "max_rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "observations": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
-    }
-    print(json.dumps(figures))
+            assert calls == [episodes] * turns, calls
+    replies = len(rounds) * episodes * turns if client is not None else 0
+    versions = {name: version(name) for name in ("trl", "transformers", "torch")}
+    report(rounds[1:], Counter.told, turns=turns, replies=replies, versions=versions)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -1,94 +1,93 @@
 """verifiers 0.4 against the stub: python driver_verifiers.py URL EPISODES TURNS. Prints one line of JSON.
 
 Its fastest path that was found: a harness that plays in process, so that no program is started per
-turn; every model call goes through its interception server, as its contract asks.
+turn; every model call goes through its interception server, as its contract asks. The harness asks
+for what our chat agent asks for, log-probabilities and token ids, so the same bytes come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import os
-import resource
 import sys
-import time
+from importlib.metadata import version
 
 import aiohttp
 import verifiers.v1 as vf
+from scenario import START, Stopwatch, report, said
 from verifiers.v1.harnesses.null import NullHarness
 
-ROUNDS = 3
-TURNS = 10
+ROUNDS = 5
 
 
 class InProcess(NullHarness):
     """Says the number of the turn until it ends."""
 
+    turns = 10
+    http: aiohttp.ClientSession
+
     async def setup(self, runtime):
-        pass
+        """Nothing to install."""
 
     async def launch(
         self, ctx, trace, runtime, endpoint, secret, mcp_urls, data, tool_interception_url=None
     ):
-        messages = [{"role": "user", "content": "obs 0: start"}]
+        """The whole episode."""
+        messages = [{"role": "user", "content": START}]
         headers = {"Authorization": f"Bearer {secret}"}
-        for turn in range(TURNS):
-            body = {"model": ctx.model, "messages": messages, "max_tokens": 64}
+        for turn in range(self.turns):
+            body = {
+                "model": ctx.model,
+                "messages": messages,
+                "max_tokens": 64,
+                "logprobs": True,
+                "return_token_ids": True,
+            }
             url = f"{endpoint}/chat/completions"
-            async with SESSION.post(url, json=body, headers=headers) as answer:
+            async with self.http.post(url, json=body, headers=headers) as answer:
                 assert answer.status == 200, await answer.text()
-                reply = (await answer.json())["choices"][0]["message"]
+                choice = (await answer.json())["choices"][0]
+            assert len(choice["logprobs"]["content"]) == 64
             messages = [
                 *messages,
-                {"role": "assistant", "content": reply["content"]},
-                {"role": "user", "content": f"obs {turn + 1}: ok"},
+                {"role": "assistant", "content": choice["message"]["content"]},
+                {"role": "user", "content": said(turn + 1)},
             ]
         return vf.ProgramResult(exit_code=0, stdout="", stderr="")
 
 
-async def main(url: str, episodes: int) -> None:
+def shown(trace: vf.Trace) -> list[str]:
+    """What the policy was told, as the trace has it."""
+    assert trace.ok, trace.errors
+    return [m.content for m in trace.branches[-1].messages if m.role == "user"]
+
+
+async def main(url: str, episodes: int, turns: int) -> None:
     """Warm up, then measure."""
-    global SESSION
     os.environ["STUB_KEY"] = "x"
-    client = vf.EvalClientConfig(base_url=url, api_key_var="STUB_KEY")
-    harness = vf.HarnessConfig(id="null")
     config = vf.AgentConfig(
-        model="stub", client=client, harness=harness, runtime=vf.SubprocessConfig()
+        model="stub",
+        client=vf.EvalClientConfig(base_url=url, api_key_var="STUB_KEY"),
+        harness=vf.HarnessConfig(id="null"),
+        runtime=vf.SubprocessConfig(),
     )
-    SESSION = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1024))
-    tasks = [
-        vf.Task(vf.TaskData(idx=n, prompt="obs 0: start"), vf.TaskConfig()) for n in range(episodes)
-    ]
+    tasks = [vf.Task(vf.TaskData(idx=n, prompt=START), vf.TaskConfig()) for n in range(episodes)]
     agent = vf.Agent(config)
     agent.harness = InProcess(agent.harness.config)
-    rounds = []
-    async with agent, SESSION:
-        await asyncio.gather(*[agent.run(task) for task in tasks[:4]])
-        for _ in range(ROUNDS):
-            wall, cpu = time.perf_counter(), time.process_time()
+    InProcess.turns = turns
+    rounds, traces = [], []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1024)) as http, agent:
+        InProcess.http = http
+        for _ in range(ROUNDS + 1):
+            watch = Stopwatch()
             traces = await asyncio.gather(*[agent.run(task) for task in tasks])
-            rounds.append((time.process_time() - cpu, time.perf_counter() - wall))
-    cpu, wall = min(rounds)
-    told = []
-    for trace in traces:
-        assert trace.ok, trace.errors
-        said = trace.branches[-1].messages
-        told.append([m.content for m in said if m.role == "user"])
-        assert sum(m.role == "assistant" for m in said) == TURNS
-    count = episodes * TURNS
-    figures = {
-        "turns": count,
-        "cpu_ms_per_turn": cpu / count * 1e3,
-        "turns_per_s": count / wall,
-        "max_rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "observations": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
-    }
-    print(json.dumps(figures))
+            rounds.append(watch.read())
+    replies = len(rounds) * episodes * turns
+    versions = {name: version(name) for name in ("verifiers", "aiohttp", "httpx")}
+    report(rounds[1:], [shown(t) for t in traces], turns=turns, replies=replies, versions=versions)
 
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    TURNS = int(sys.argv[3])
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -46,7 +46,7 @@ class SWE(TextEnv):
     """Fix an issue in a repository, in a sandbox that has no network.
 
     Args:
-        tasks: a file of task rows; `bundled` (all 30) or `tiny` (ten small ones).
+        tasks: a file of task rows, `bundled` (all 30), `tiny` (ten small ones), or the tasks.
         actions: `bash` (one command block a turn), `tools` (tool calls) or `xml` (R2E-Gym's form).
         max_turns: turns before the episode is cut off, unsubmitted.
         diagnose: a shell command whose output lines are counted after every turn, such as
@@ -82,7 +82,7 @@ class SWE(TextEnv):
     def __init__(
         self,
         *,
-        tasks: str = "bundled",
+        tasks: str | Sequence[Task] = "bundled",
         actions: PresetName = "tools",
         max_turns: int | None = None,
         diagnose: str = "",
@@ -98,9 +98,10 @@ class SWE(TextEnv):
         small = Limits(memory_mb=1024, disk_mb=128)
         self.evaluation = evaluation or EvalSettings(timeout_s=60, limits=small)
         self.levels = Levels()
-        loaded = bundled_tasks(tasks) if tasks in ("bundled", "tiny") else read_tasks(tasks)
-        self._tasks: Mapping[str, Task] = {task.instance_id: task for task in loaded}
         self._bundled = tasks in ("bundled", "tiny")
+        if isinstance(tasks, str):
+            tasks = bundled_tasks(tasks) if self._bundled else read_tasks(tasks)
+        self._tasks: Mapping[str, Task] = {task.instance_id: task for task in tasks}
         self._box: DockerSandbox | None = None
         self._box_owner = 0
         self._start: Snapshot | None = None

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from turngym.envs.fleet.cluster import RayWorkers
+from turngym.envs.fleet.jobs import fan_out
 from turngym.envs.swe.bundled import bundled_tasks
 from turngym.envs.swe.evaluate import EvalSettings, evaluate
 from turngym.envs.swe.predictions import Prediction
 from turngym.envs.swe.tasks import Form, Task, read_tasks, task_of
 from turngym.envs.swe.verdict import InstanceResult, Verdict, instance_report, run_report
-from turngym.errors import DataError, closest
+from turngym.errors import ConfigError, DataError, closest
 
 __all__ = [
     "RunSettings",
@@ -34,7 +36,8 @@ class RunSettings:
 
     out: Path
     run_id: str = "run"
-    workers: int = 1
+    workers: int | RayWorkers = 1
+    """Answers at a time: threads of this process, or workers of a cluster whose nodes have Docker."""
     resume: bool = False
     """Keep verdicts that a former run of the same id wrote; infra failures are tried again."""
     repeat: int = 1
@@ -78,7 +81,13 @@ def run_evaluation(
 
     Raises:
         DataError: a prediction for a task that the data set does not hold, or several models.
+        ConfigError: Ray workers and a limit for images, which only one machine can keep.
     """
+    if isinstance(settings.workers, RayWorkers) and settings.evaluation.images is not None:
+        raise ConfigError(
+            "--disk-gb counts the images of one machine: with Ray workers, pull the images on every "
+            "node before"
+        )
     by_id = {task.instance_id: task for task in tasks}
     for prediction in predictions:
         if prediction.instance_id not in by_id:
@@ -136,14 +145,41 @@ def summarise(report: Mapping[str, Any]) -> str:
 def _results(
     tasks: Mapping[str, Task], todo: Iterable[Prediction], settings: RunSettings
 ) -> Iterator[InstanceResult]:
+    jobs = [
+        _Job(
+            task=tasks[p.instance_id], prediction=p, settings=settings.evaluation, n=settings.repeat
+        )
+        for p in todo
+    ]
+    if isinstance(settings.workers, RayWorkers):
+        yield from fan_out(settings.workers, _repeated, jobs, _lost)
+        return
     with ThreadPoolExecutor(max_workers=settings.workers) as pool:
-        waiting = [pool.submit(_repeated, tasks[p.instance_id], p, settings) for p in todo]
-        for future in as_completed(waiting):
+        for future in as_completed([pool.submit(_repeated, job) for job in jobs]):
             yield future.result()
 
 
-def _repeated(task: Task, prediction: Prediction, settings: RunSettings) -> InstanceResult:
-    results = [evaluate(task, prediction, settings.evaluation) for _ in range(settings.repeat)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One answer to evaluate `n` times."""
+
+    task: Task
+    prediction: Prediction
+    settings: EvalSettings
+    n: int
+
+
+def _lost(job: _Job, reason: str) -> InstanceResult:
+    return InstanceResult(
+        instance_id=job.task.instance_id,
+        model=job.prediction.model,
+        verdict=Verdict.INFRA_FAILURE,
+        reason=f"the Ray workers that evaluated it died: {reason.partition(chr(10))[0]}",
+    )
+
+
+def _repeated(job: _Job) -> InstanceResult:
+    results = [evaluate(job.task, job.prediction, job.settings) for _ in range(job.n)]
     verdicts = [result.verdict for result in results]
     if len(set(verdicts)) == 1:
         return results[0]
@@ -152,7 +188,7 @@ def _repeated(task: Task, prediction: Prediction, settings: RunSettings) -> Inst
         results[0],
         verdict=Verdict.AMBIGUOUS,
         reason=f"flaky: {counts}",
-        evidence=(*results[0].evidence, f"verdicts of {settings.repeat} runs: {counts}"),
+        evidence=(*results[0].evidence, f"verdicts of {job.n} runs: {counts}"),
     )
 
 

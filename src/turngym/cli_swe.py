@@ -16,6 +16,10 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 Dataset = Annotated[str, typer.Option(help="Task rows: .jsonl, .json, .parquet, or a hub id.")]
 Out = Annotated[Path, typer.Option(help="Folder for logs and reports.")]
 Workers = Annotated[int, typer.Option(min=1, help="Answers evaluated at the same time.")]
+Fleet = Annotated[
+    str,
+    typer.Option(help="How many at the same time; ray:8 is eight workers of a Ray cluster."),
+]
 RunId = Annotated[str, typer.Option(help="Name of the run in file names.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Runs per answer; differing verdicts are flaky.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds for the tests of one answer.")]
@@ -37,7 +41,7 @@ def evaluate_command(
     dataset: Dataset,
     predictions: Annotated[str, typer.Option(help="A predictions file, `gold` or `empty`.")],
     out: Out = Path("swe-eval"),
-    workers: Workers = 1,
+    workers: Fleet = "1",
     resume: Annotated[bool, typer.Option(help="Keep the verdicts of a former run.")] = False,
     run_id: RunId = "run",
     repeat: Repeat = 1,
@@ -47,6 +51,7 @@ def evaluate_command(
     split: Split = "test",
 ) -> None:
     """Evaluate predictions and write SWE-bench's reports."""
+    from turngym.envs.fleet.cluster import parse_workers
     from turngym.envs.swe.evaluate import EvalSettings
     from turngym.envs.swe.predictions import read_predictions, reference_predictions
     from turngym.envs.swe.run import RunSettings, load_tasks, run_evaluation, summarise
@@ -62,7 +67,7 @@ def evaluate_command(
         RunSettings(
             out=out,
             run_id=run_id,
-            workers=workers,
+            workers=parse_workers(workers),
             resume=resume,
             repeat=repeat,
             evaluation=EvalSettings(timeout_s=timeout, sealed=sealed, images=_images(disk)),
@@ -124,7 +129,7 @@ def run_command(
     actions: Annotated[str, typer.Option(help="bash, tools or xml (R2E-Gym's form).")] = "bash",
     model: Annotated[str | None, typer.Option(help="Its name in reports; default: AGENT.")] = None,
     run_id: RunId = "run",
-    workers: Workers = 1,
+    workers: Fleet = "1",
     resume: Annotated[bool, typer.Option(help="Keep finished episodes of a former run.")] = False,
     max_turns: Annotated[int, typer.Option(min=1, help="Turns of one episode.")] = 30,
     timeout: Timeout = 1800.0,
@@ -140,6 +145,7 @@ def run_command(
 
         turngym swe run --agent http://localhost:8000/v1#MODEL --dataset tasks.jsonl --workers 4
     """
+    from turngym.envs.fleet.cluster import parse_workers
     from turngym.envs.swe.evaluate import EvalSettings
     from turngym.envs.swe.presets import preset_name
     from turngym.envs.swe.run import load_tasks, summarise
@@ -151,7 +157,7 @@ def run_command(
         out=out,
         model=model or agent,
         run_id=run_id,
-        workers=workers,
+        workers=parse_workers(workers),
         resume=resume,
         actions=form,
         max_turns=max_turns,
@@ -160,7 +166,7 @@ def run_command(
         evaluation=EvalSettings(timeout_s=timeout),
     )
     player = load_player(agent, tasks, form, seed)
-    report = run_agent(tasks, dataset, player, settings, progress=_say_episode)
+    report = run_agent(tasks, player, settings, progress=_say_episode)
     typer.echo(summarise(report))
     if report["infra_failure_instances"]:
         raise typer.Exit(3)

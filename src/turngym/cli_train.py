@@ -150,6 +150,10 @@ def rollout(
     max_new_tokens: Annotated[int, typer.Option(help="Longest reply.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Keys tasks and sampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the trajectories to this file.")] = None,
+    workers: Annotated[
+        str,
+        typer.Option(help="Where environments run: ray:8 is eight processes of a Ray cluster."),
+    ] = "",
 ) -> None:
     """Play episodes with an agent and report what came out.
 
@@ -158,12 +162,17 @@ def rollout(
         turngym rollout turngym/WebShop-v0 size=demo --episodes 100
 
         turngym rollout turngym/WebShop-v0 size=demo --agent tiny:web_shop --out episodes.jsonl
+
+        turngym rollout turngym/WebShop-v0 --agent http://localhost:8000/v1#MODEL --workers ray:8
     """
     from turngym.cli_envs import make_env
+    from turngym.config import parse
     from turngym.trainers.evaluate import evaluate as play
+    from turngym.trainers.rollout import RolloutConfig
     from turngym.types import Sampling
 
     _refuse_existing(out)
+    config = parse(RolloutConfig, {"workers": workers}, source="--workers")
     player = _agent(agent, lambda: make_env(env, settings), seed)
     with _watched("episodes", episodes, out) as on_episode:
         found = play(
@@ -173,6 +182,7 @@ def rollout(
             episodes=episodes,
             sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
             seed=seed,
+            config=config,
             on_episode=on_episode,
         )
     if out is not None:

@@ -16,6 +16,7 @@ TurnGymError
     ├── JudgeFailure                  status judge_error
     ├── SimulatorFailure              status simulator_error
     ├── InfraFailure                  status infra_error
+    │   └── WorkerLost                the machine that held an environment is gone: play it again
     └── InfraTimeout                  status infra_timeout
 
 A message says what is wrong, what came, what was expected and what to do.
@@ -42,6 +43,7 @@ __all__ = [
     "TurnGymError",
     "UnknownNameError",
     "UsageError",
+    "WorkerLost",
     "closest",
 ]
 
@@ -123,6 +125,10 @@ class SimulatorFailure(NotTheAgentsFault):
 
 class InfraFailure(NotTheAgentsFault):
     """A server, container or network failed (status `infra_error`)."""
+
+
+class WorkerLost(InfraFailure):
+    """The process or machine that held an environment is gone, and its episode with it."""
 
 
 class InfraTimeout(NotTheAgentsFault):

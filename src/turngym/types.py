@@ -246,8 +246,11 @@ class Context:
         gone = {number for turn in self.turns for number in turn.drops}
         past: list[Message] = []
         for number, turn in enumerate(self.turns):
-            # Empty, not absent: templates and tool calls want something between two replies.
-            past.extend(replace(m, content="") if number in gone else m for m in turn.seen)
+            shown = turn.seen
+            if number in gone:
+                # Empty, not absent: templates and tool calls want something between two replies.
+                shown = tuple(replace(message, content="") for message in shown)
+            past.extend(shown)
             past.append(turn.completion.message)
         return (*past, *self.new)
 

@@ -14,7 +14,7 @@ from turngym.trainers.types import Credit, TurnBatch
 
 __all__ = ["BLOCK", "NUM_WARPS", "token_credit"]
 
-BLOCK = 1024
+BLOCK = 512
 """Tokens of a trajectory that a program handles at a time."""
 NUM_WARPS = 8
 

@@ -29,7 +29,7 @@ __all__ = [
 
 BLOCK = 1024
 """Turns, and parts of the batch, that a program of `batch_kernel` handles at a time."""
-LARGEST_TILE = 4096
+LARGEST_TILE = 2048
 """Members times turns that the registers of a program hold."""
 LARGEST_MEETING = 1024
 """The same where keys are not columns of the tile: work then grows with the number of keys too."""
@@ -47,7 +47,7 @@ class Tile:
 
     @property
     def num_warps(self) -> int:
-        """Four turns per lane, eight in the largest tile."""
+        """Four turns per lane."""
         return min(max(self.members * self.turns // 128, 1), 16)
 
 

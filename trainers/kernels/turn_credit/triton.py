@@ -235,7 +235,9 @@ def group_kernel(
     y = x
     if PLAN.gamma is not None:
         y = _ahead(x, used, exists, last, row, inside, VALUES, RETURNS, PLAN)
-    result = PLAN.own * y
+    result = tl.zeros_like(y)
+    if PLAN.own != 0:
+        result += PLAN.own * y
     if PLAN.score_to == "advantage":
         result += score
     if PLAN.near is not None:
