@@ -135,7 +135,7 @@ def test_a_black_box_turn_cannot_be_trained_but_a_broken_episode_may_hold_one():
 
 
 def spoilt(**columns):
-    """A valid batch of two groups, two turns each, with other columns."""
+    """A valid batch of two groups, two turns each, with other columns and without its table."""
     batch = collate(
         [
             trajectory([turn([1], [2, 3], anchor="s"), turn([1], [2], anchor="r", exchange=1)]),
@@ -143,7 +143,8 @@ def spoilt(**columns):
         ]
     )
     batch.validate()
-    return replace(batch, **{name: torch.tensor(column) for name, column in columns.items()})
+    changed = {name: torch.tensor(column) for name, column in columns.items()}
+    return replace(batch, **changed, traj_by_group=None)
 
 
 @pytest.mark.parametrize(

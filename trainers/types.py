@@ -214,10 +214,10 @@ class TurnBatch:
         longest = int(counts.max()) if counts.numel() else 0
         if longest != self.max_turns:
             raise ValueError(f"max_turns is {self.max_turns}, the longest trajectory has {longest}")
-        self._check_tokens()
-        self._check_keys()
         if self.traj_by_group is not None:
             self._check_table()
+        self._check_tokens()
+        self._check_keys()
 
     def _check_tokens(self) -> None:
         """Sampled tokens lie turn after turn, in segments of their own trajectory."""
