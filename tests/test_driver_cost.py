@@ -117,7 +117,8 @@ def counted(make_agent, env, turns):
 
     async def main():
         await arollout(lambda: env(8), agent, groups, config)  # learns the template
-        loop.counts.clear(), counts.clear(), wire.counts.clear()
+        for each in (loop.counts, counts, wire.counts):
+            each.clear()
         sys.setprofile(watch)
         try:
             return await arollout(lambda: env(turns), agent, groups, config)
