@@ -64,8 +64,8 @@ def segment_norm(
     return Normed(
         values=torch.from_numpy(x.astype(np.float32)),
         kept=kept,
-        singletons=torch.scalar_tensor(np.count_nonzero(one[:num_keys])),
-        flat=torch.scalar_tensor(np.count_nonzero(flat[:num_keys])),
+        singletons=torch.scalar_tensor(int(np.count_nonzero(one[:num_keys]))),
+        flat=torch.scalar_tensor(int(np.count_nonzero(flat[:num_keys]))),
     )
 
 
