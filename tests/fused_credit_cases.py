@@ -168,10 +168,11 @@ def test_small_shapes(name, shape, monkeypatch):
 )
 @given(case=st.sampled_from(PLANNED), trajs=trajectories, masked=st.integers(0, 7))
 def test_on_any_batch(case, trajs, masked):
+    name, options = case
     trajs = [replace(traj, counts=place != masked) for place, traj in enumerate(trajs)]
     batch = poisoned(batch_of(trajs)).with_table()
     if batch.num_turns:
-        same(*both(*case, batch))
+        same(*both(name, options, batch))
 
 
 @pytest.mark.parametrize("name", ["mapo", "gigpo", "gae_token"])

@@ -42,7 +42,7 @@ def test_the_counter_sees_operators_kernels_and_waiting(monkeypatch):
     with counted_launches(monkeypatch) as found:
         views = values.view(2, 3).t()[0].unsqueeze(0)
         torch.empty(3)
-        views + values[:2].add(1).sort().values
+        _ = views + values[:2].add(1).sort().values
     assert found == {"add": 2, "sort": 1}
     for wait in (
         lambda: values.sum().item(),

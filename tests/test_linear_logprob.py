@@ -170,7 +170,7 @@ def test_what_waits_for_the_backward_pass_is_no_larger_than_it_must_be(dtype):
     kept = value.grad_fn.saved_tensors[1].dtype
     assert kept == (torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
     got = torch.autograd.grad(1e6 * value, (hidden, head))
-    exact = [leaf.detach().double().requires_grad_() for leaf in (hidden, head)]
+    exact = hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_()
     wanted = torch.autograd.grad(definition.linear_logprob(*exact, rows, targets)[0].sum(), exact)
     for mine, expected in zip(got, wanted, strict=True):
         assert mine.dtype == dtype
