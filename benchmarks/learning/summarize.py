@@ -4,7 +4,7 @@
 
 Prints the table of docs/learning.md and draws docs/img/learning.png. Methods are compared at the
 same number of sampled tokens: the smallest that any run of the environment spent. Differences are
-paired by seed: runs of a seed begin with the same policy and are examined on the same episodes' seeds.
+paired by seed: runs of a seed begin with the same policy and are examined on the same episodes.
 """
 
 from __future__ import annotations
