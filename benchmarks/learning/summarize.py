@@ -3,7 +3,8 @@
     python benchmarks/learning/summarize.py
 
 Prints the table of docs/learning.md and draws docs/img/learning.png. Methods are compared at the
-same number of sampled tokens: the smallest that any run of the environment spent.
+same number of sampled tokens: the smallest that any run of the environment spent. Differences are
+paired by seed: runs of a seed begin with the same policy and are examined on the same episodes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from turngym.trainers.intervals import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "learning"
-GOAL = 0.8
+GOALS = (0.6, 0.8)
 # Okabe-Ito, and a line style each, so that grey print tells them apart, too.
 STYLES = {
     "grpo": ("#000000", "-"),
@@ -41,7 +42,8 @@ class Curve:
     tokens: tuple[int, ...]
     episodes: tuple[int, ...]
     success: tuple[float, ...]
-    seconds: float
+    cpu_seconds: float | None
+    """Not taken of the first runs."""
 
     def at(self, tokens: float) -> float:
         """Success after so many tokens, straight lines between evaluations."""
@@ -56,21 +58,19 @@ class Curve:
         return math.inf
 
 
-def read(environment: str, method: str) -> list[Curve]:
-    """The finished runs, by seed."""
-    curves = []
+def read(environment: str, method: str) -> dict[int, Curve]:
+    """The finished runs by their seeds."""
+    curves = {}
     for seed in SEEDS:
         path = RESULTS / environment / f"{method}-{seed}.json"
-        data = json.loads(path.read_text()) if path.exists() else {"refused": "not run"}
-        if "refused" not in data:
+        data = json.loads(path.read_text()) if path.exists() else {}
+        if "held_out" in data:
             rows = data["held_out"]
-            curves.append(
-                Curve(
-                    tokens=tuple(row["tokens"] for row in rows),
-                    episodes=tuple(row["episodes"] for row in rows),
-                    success=tuple(row["success"] for row in rows),
-                    seconds=data["seconds"],
-                )
+            curves[seed] = Curve(
+                tokens=tuple(row["tokens"] for row in rows),
+                episodes=tuple(row["episodes"] for row in rows),
+                success=tuple(row["success"] for row in rows),
+                cpu_seconds=data.get("cpu_seconds"),
             )
     return curves
 
@@ -78,28 +78,42 @@ def read(environment: str, method: str) -> list[Curve]:
 def table(environment: str) -> str:
     """Markdown: a line per method."""
     runs = {method: read(environment, method) for method in METHODS}
-    budget = min(curve.tokens[-1] for curves in runs.values() for curve in curves)
+    budget = min(curve.tokens[-1] for curves in runs.values() for curve in curves.values())
+    start = mean(curve.success[0] for curve in runs["grpo"].values())
     lines = [
-        f"`{environment}`, at {budget:,} sampled tokens:",
+        f"`{environment}`, at {budget:,} sampled tokens (start: {start:.2f}):",
         "",
-        "| method | seeds | start | held-out success | gain | episodes to 0.8 (median; reached) | seconds |",
+        "| method | seeds | held-out success | minus grpo | "
+        + " | ".join(f"episodes to {goal}" for goal in GOALS)
+        + " | CPU seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for method, curves in runs.items():
         if not curves:
-            lines.append(f"| {method} | 0 | | not run or refused | | | |")
+            lines.append(f"| {method} | 0 | refused | | | | |")
             continue
-        found = mean_interval([curve.at(budget) for curve in curves])
-        gain = mean_interval([curve.at(budget) - curve.success[0] for curve in curves])
-        needed = [curve.episodes_to(GOAL) for curve in curves]
-        reached = sum(math.isfinite(each) for each in needed)
-        middle = f"{median(needed):,.0f}" if math.isfinite(median(needed)) else "never"
-        lines.append(
-            f"| {method} | {len(curves)} | {mean(c.success[0] for c in curves):.2f} "
-            f"| {shown(found)} | {shown(gain)} "
-            f"| {middle}; {reached} of {len(curves)} | {median(c.seconds for c in curves):.0f} |"
-        )
+        at = {seed: curve.at(budget) for seed, curve in curves.items()}
+        base = {seed: curve.at(budget) for seed, curve in runs["grpo"].items() if seed in at}
+        apart = mean_interval([at[seed] - base[seed] for seed in base])
+        spent = [each.cpu_seconds for each in curves.values() if each.cpu_seconds is not None]
+        cells = [
+            method,
+            str(len(curves)),
+            shown(mean_interval(list(at.values()))),
+            "" if method == "grpo" else shown(apart),
+            *(needed(list(curves.values()), goal) for goal in GOALS),
+            f"{median(spent):.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def needed(curves: Sequence[Curve], goal: float) -> str:
+    """Median over the runs of the episodes to a success, and how many runs reached it."""
+    episodes = [curve.episodes_to(goal) for curve in curves]
+    reached = sum(math.isfinite(each) for each in episodes)
+    middle = f"{median(episodes):,.0f}" if math.isfinite(median(episodes)) else "more"
+    return f"{middle} ({reached} of {len(curves)})"
 
 
 def shown(interval: Interval) -> str:
@@ -117,7 +131,7 @@ def draw(path: Path) -> None:
         figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
     ):
         for method in METHODS:
-            curves = read(environment, method)
+            curves = list(read(environment, method).values())
             if not curves:
                 continue
             colour, style = STYLES[method]
@@ -127,7 +141,8 @@ def draw(path: Path) -> None:
             axes.plot(grid, [mean(v) for v in values], style, color=colour, label=method)
             axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values],
                               color=colour, alpha=0.1, linewidth=0)  # fmt: skip
-        axes.axhline(GOAL, color="#767676", linewidth=0.6)
+        for goal in GOALS:
+            axes.axhline(goal, color="#767676", linewidth=0.6)
         axes.set(title=environment, xlabel="sampled tokens", ylim=(0, 1))
         axes.grid(alpha=0.3)
     first = figure.axes[0]
