@@ -101,7 +101,7 @@ def paired(
         or (sum(map(sum, times)) < budget_s and len(times[open_sides[0]]) < 200)
     ):
         for side in open_sides:
-            times[side].extend(once(side) for _ in range(ROUND if first[side] < 0.02 else 1))
+            times[side].extend(once(side) for _ in range(ROUND if first[side] < 0.1 else 1))
     ours_s, theirs_s = (statistics.median(times[side] or [first[side]]) for side in (0, 1))
     return 1e3 * ours_s, 1e3 * theirs_s
 
