@@ -131,10 +131,9 @@ def steady_scan(
     if table is not None and table.longest <= _BLOCK:
         return _padded_scan(value, factor, table).float()
     if value.device.type == "cpu":
-        if ends is None:
-            ends = row_ends(row)
-        if _BLOCK * ends.shape[0] < value.shape[0]:
-            return _blocked_scan(value, ends, factor).float()
+        last = row_ends(row) if ends is None else ends
+        if _BLOCK * last.shape[0] < value.shape[0]:
+            return _blocked_scan(value, last, factor).float()
     return reverse_scan(next_steps(row).factor(factor), value.float())
 
 
