@@ -9,7 +9,12 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.rglob("*.py"))
-PEERS = {"peers/swe_rex.py": "swerex", "rollout/driver_trl.py": "trl", "rollout/driver_verifiers.py": "verifiers"}  # fmt: skip
+PEERS = {
+    "fleet.py": "ray",
+    "peers/swe_rex.py": "swerex",
+    "rollout/driver_trl.py": "trl",
+    "rollout/driver_verifiers.py": "verifiers",
+}
 """Scripts that run in the environment of another package."""
 
 pytestmark = pytest.mark.skipif(not SCRIPTS, reason="needs the checkout")
