@@ -4,6 +4,7 @@ Catches: state that no checkpoint holds (a generator, a model, a position in the
 torn where they are read again, checkpoints that are taken for whole, lines written twice or lost.
 """
 
+import itertools
 import json
 import os
 import random
@@ -95,13 +96,14 @@ def same(run: Path, whole: Path) -> None:
 def test_killed_at_random_moments(method, trainer, whole, tmp_path):
     expected, facts = whole[method]
     chance = random.Random(f"kill {method}")
-    run, kills = tmp_path / "run0", 0
+    runs = (tmp_path / f"run{number}" for number in itertools.count())
+    run, kills = next(runs), 0
     while kills < 5:
         code = trainer.run(run, method, kill_after=chance.uniform(0, facts["seconds"]))
         kills += code == KILLED
         if (run / "finished.json").exists():
             same(run, expected)
-            run = tmp_path / f"run{kills}"
+            run = next(runs)
     assert trainer.run(run, method) == 0
     same(run, expected)
 
