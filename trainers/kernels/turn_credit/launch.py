@@ -175,7 +175,7 @@ def _add_by_anchor(
         NORM=norm,
         MEMBERS=tile.members,
         TURNS=tile.turns,
-        num_warps=tile.num_warps,
+        num_warps=2 * tile.num_warps,  # with four turns per lane its float64 statistics spill
     )
 
 
