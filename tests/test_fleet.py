@@ -16,7 +16,7 @@ from turngym import TextEnv
 from turngym.agents.hf import HFAgent
 from turngym.agents.load import load_model
 from turngym.config import parse
-from turngym.envs.fleet.cluster import RayWorkers, connect, parse_workers
+from turngym.envs.fleet.cluster import MOVES, RayWorkers, connect, parse_workers
 from turngym.envs.fleet.host import Host
 from turngym.errors import (
     ConfigError,
@@ -27,7 +27,7 @@ from turngym.errors import (
     UnknownNameError,
     WorkerLost,
 )
-from turngym.trainers.rollout import MOVES, Group, RolloutConfig, rollout
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import EpisodeStatus, Privileged, Sampling, assistant, user
 
 

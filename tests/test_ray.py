@@ -12,13 +12,13 @@ from ray_cluster import Count, Machines, Sampler, Slow, lines
 from swe_docker import require_docker
 from swe_task import FILES, ROW
 from turngym.cli import app
-from turngym.envs.fleet.cluster import RayWorkers
+from turngym.envs.fleet.cluster import MOVES, RayWorkers
 from turngym.envs.swe.evaluate import EvalSettings
 from turngym.envs.swe.run import RunSettings, run_evaluation
 from turngym.envs.swe.tasks import task_of
 from turngym.errors import ConfigError
 from turngym.serial import read_jsonl
-from turngym.trainers.rollout import MOVES, Group, RolloutConfig, rollout
+from turngym.trainers.rollout import Group, RolloutConfig, rollout
 from turngym.types import EpisodeStatus
 
 ray = pytest.importorskip("ray", reason="needs the ray environment: .ci/ray")

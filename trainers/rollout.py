@@ -13,16 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from turngym.envs.env import TextEnv
-from turngym.envs.fleet.cluster import RayWorkers, parse_workers
+from turngym.envs.fleet.cluster import MOVES, RayWorkers, parse_workers
 from turngym.errors import EnvironmentFailure, UsageError
 from turngym.rewards.rubric import Rubric
 from turngym.trainers.episode import Episode, Group, Origin, RolloutConfig
 from turngym.types import Agent, Trajectory
 
 __all__ = ["BarrierAgent", "Group", "RolloutConfig", "arollout", "rollout"]
-
-MOVES = 3
-"""So many times an episode is played again because its worker died; then it is an infra_error."""
 
 
 @runtime_checkable

@@ -10,7 +10,10 @@ from typing import Any
 
 from turngym.errors import ConfigError, MissingExtraError
 
-__all__ = ["RayWorkers", "connect", "parse_workers"]
+__all__ = ["MOVES", "RayWorkers", "connect", "parse_workers"]
+
+MOVES = 3
+"""So many times an episode or an evaluation is done again because its worker or machine died."""
 
 _FORM = re.compile(r"ray:(?P<count>[1-9]\d*)(@(?P<address>\S+))?")
 

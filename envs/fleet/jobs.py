@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from turngym.envs.fleet.cluster import RayWorkers, connect
+from turngym.envs.fleet.cluster import MOVES, RayWorkers, connect
 from turngym.envs.fleet.fleet import release
 
-__all__ = ["MOVES", "fan_out"]
+__all__ = ["fan_out"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-MOVES = 3
-"""So many times an item is done again because its worker or machine died."""
 
 
 def fan_out(
